@@ -1,1 +1,1 @@
-"""Containers through the Docker Engine, or Podman by the same API."""
+"""Containers by the Docker Engine, or by Podman with the same API."""

@@ -1,5 +1,5 @@
-"""Checks that the host folders a container binds exist, and that the login may read and write that
-of `code = "here"`; `options` lists those never mounted."""
+"""Checks the host folders that a container mounts: they exist, and the login may read and write
+that of `code = "here"`. `options` lists folders that are never mounted."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hostler_agent.json_values import Message
 
 
 async def look_at_binds(link: HostLink, job: Job) -> dict[str, Seen]:
-    """The state of the folders that the job binds.
+    """The state of the host folders that the job mounts.
 
-    The login reads it before Docker looks as root; this also starts on-demand mounts of autofs.
+    The agent reads them with the login's rights, before Docker reads them as root. This also starts
+    automatic mounts (autofs).
     """
     paths = bind_paths(job)
     found = await stat_paths(link, paths) if paths else {}
@@ -25,8 +26,8 @@ async def look_at_binds(link: HostLink, job: Job) -> dict[str, Seen]:
 
 
 def _check_code(host: str, path: str, answer: Message) -> None:
-    """Docker mounts any folder of a submission as root: so the login itself must be allowed to read
-    and write it. Raises EngineError."""
+    """Docker mounts the folder of a submission as root, so the login itself must have the right to
+    read and write it. Raises EngineError."""
     _seen(host, path, answer)
     if not all(answer.get(key) for key in ("is_dir", "readable", "writable")):
         raise EngineError(

@@ -1,4 +1,4 @@
-"""The JSON body of Docker's create call, as types only; its values are set in `options`."""
+"""The JSON body of Docker's create call, as types; `options` sets the values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Ulimit(TypedDict):
 
 
 class HealthCheck(TypedDict, total=False):
-    """A command that Docker runs in the container from time to time; times in nanoseconds."""
+    """A command that Docker runs in the container at intervals; times in nanoseconds."""
 
     Test: list[str]
     Interval: int
@@ -24,14 +24,14 @@ class HealthCheck(TypedDict, total=False):
 
 
 class LogConfig(TypedDict):
-    """Where output goes."""
+    """The destination of the output."""
 
     Type: str
     Config: dict[str, str]
 
 
 class DeviceRequest(TypedDict, total=False):
-    """GPUs."""
+    """Requested GPUs."""
 
     Driver: str
     DeviceIDs: list[str]
@@ -57,14 +57,15 @@ class MountEntry(TypedDict, total=False):
 
 
 class PortBinding(TypedDict):
-    """Where a port of the container is published; with an empty port the engine chooses one."""
+    """The host's address and port for a port of the container; if the port is empty, the engine
+    chooses one."""
 
     HostIp: str
     HostPort: str
 
 
 class HostConfig(TypedDict, total=False):
-    """Resources and rights from the host."""
+    """Resources and rights on the host."""
 
     CapDrop: list[str]
     SecurityOpt: list[str]
@@ -88,10 +89,10 @@ class HostConfig(TypedDict, total=False):
 
 
 class _Entry(TypedDict, total=False):
-    """Fields that most containers do not need."""
+    """Fields that most containers do not use."""
 
     Entrypoint: list[str]
-    """Replaces the image's own entry point."""
+    """Replaces the image's entry point."""
     ExposedPorts: dict[str, dict[str, str]]
 
 

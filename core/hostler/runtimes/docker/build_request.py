@@ -1,5 +1,5 @@
-"""The query parameters of a build request, for both of Docker's builders, with the files and logins
-that it needs. The classic one gets the files as a tar."""
+"""The query parameters, files and logins of a build request, for both of Docker's builders. The
+classic builder gets the files as a tar."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def read_logins(job: BuildJob, context: BuildContext) -> dict[str, Login]:
 
 
 def query_of(job: BuildJob, context: BuildContext, **args: str) -> dict[str, str]:
-    """The query of the build; `args`: further arguments besides those of the job."""
+    """The query of the build; `args`: build arguments in addition to those of the job."""
     found = {
         "t": job.name,
         "dockerfile": context.dockerfile,
@@ -50,7 +50,7 @@ def query_of(job: BuildJob, context: BuildContext, **args: str) -> dict[str, str
 
 
 async def body_of(context: BuildContext, progress: Progress) -> AsyncIterator[bytes]:
-    """The files, in large pieces that threads read."""
+    """The files as bytes in large pieces, which threads read."""
     tar, done, size = tar_of(context.pieces), 0, context.size
     while data := await asyncio.to_thread(_batch, tar):
         yield data

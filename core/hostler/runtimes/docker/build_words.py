@@ -1,5 +1,5 @@
-"""The wording of build errors, and the patterns: which failures the host is blamed for (no image,
-no space), which `# syntax=` images are allowed. Pure."""
+"""The wording of build errors: which failures are the host's fault (no image, no space), and which
+`# syntax=` images are allowed. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _UNRESOLVED = re.compile(r"failed to resolve source metadata for (\S+?):? ")
 _COMMENT = re.compile(r"\s*(?:#|//)")
 _SYNTAX = re.compile(r"\s*(?:#|//)\s*syntax\s*=\s*(\S+)", re.I)
 _JSON = re.compile(r"\ufeff?(?:#![^\n]*\n)?\s*\{")
-"""BuildKit looks for `syntax` in such a text, too. No instruction begins like that."""
+"""BuildKit also searches for `syntax` in a text that begins like this; no Dockerfile instruction
+does."""
 _FRONTEND = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:[:@]|$)")
 _NEEDS_BUILDKIT = re.compile(
     r"^[ \t]*(?:RUN|COPY|ADD)[ \t].*?"
@@ -34,8 +35,8 @@ _LONGEST = 500
 
 
 def host_trouble(host: str, step: str, text: str) -> EngineError | None:
-    """The error if a step failed because the host lacks something: the image that it names, or
-    space. None: the Dockerfile is the cause."""
+    """The error if a step failed because the host lacks the image that the step names, or space.
+    None: the Dockerfile is the cause."""
     text = shortened(text)
     if _FULL.search(text):
         return engine_error(host, "building", 0, text)
@@ -47,7 +48,7 @@ def host_trouble(host: str, step: str, text: str) -> EngineError | None:
 
 
 def buildkit_trouble(host: str, text: str) -> EngineError | None:
-    """The same for BuildKit, which names the image itself."""
+    """The same for BuildKit, whose error message names the image."""
     text = shortened(text)
     if _FULL.search(text):
         return engine_error(host, "building", 0, text)
@@ -62,7 +63,7 @@ def buildkit_trouble(host: str, text: str) -> EngineError | None:
 
 
 def says_full(tail: bytes) -> bool:
-    """Whether the end of a command's output says that no space is left."""
+    """Whether the end of a command's output reports that no space is left."""
     return _FULL.search(tail.decode("utf-8", "replace")) is not None
 
 
@@ -78,8 +79,10 @@ def full_for(host: str, step: str, code: int | None) -> EngineError:
 def foreign_syntax(dockerfile: str) -> str | None:
     """The image that parses the Dockerfile, if it is not Docker's own; None: it is Docker's own.
 
-    Each line before the first one that is not a comment counts: of several, older versions of
-    BuildKit (Docker 23 and before) take the last, and skip any number of others."""
+    All lines before the first one that is not a comment are checked: if several name an image,
+    older versions of BuildKit (Docker 23 and before) use the last, and skip any number of other
+    lines.
+    """
     if _JSON.match(dockerfile):
         return "whatever its JSON names"
     comments = takewhile(_COMMENT.match, dockerfile.removeprefix("\ufeff").split("\n"))
@@ -89,7 +92,7 @@ def foreign_syntax(dockerfile: str) -> str | None:
 
 
 def said(host: str, dockerfile: str, text: str) -> str:
-    """Why the classic builder failed, in a sentence, with what to do where that is known."""
+    """Why the classic builder failed, in a sentence, with a remedy if one is known."""
     line = clean_line(text.strip() or "the builder printed nothing", _LONGEST)
     if not _NEEDS_BUILDKIT.search(dockerfile):
         return line
@@ -100,6 +103,6 @@ def said(host: str, dockerfile: str, text: str) -> str:
 
 
 def said_by_buildkit(step: str, text: str, code: int | None) -> str:
-    """Why BuildKit failed, in a sentence: in which step, and how that ended."""
+    """Why BuildKit failed, in a sentence: the step, and how it ended."""
     why = clean_line(text.strip(), _LONGEST) if code is None else f"exit code {code}"
     return f"{clean_line(step, 120)}: {why}" if step else why

@@ -1,4 +1,4 @@
-"""Builds images on hosts: chooses BuildKit where a host's Docker has it, else the classic builder,
+"""Builds images on hosts: with BuildKit if a host's Docker has it, else with the classic builder,
 which refuses secrets."""
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from hostler.runtimes.docker.http import request
 
 
 class DockerBuilder:
-    """See `Builder`. Loads the builders only for the first build."""
+    """See `Builder`. The builders are imported for the first build."""
 
     def __init__(
         self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
     ) -> None:
-        """`blob_path`: where the content store keeps the file with a digest."""
+        """`blob_path`: returns the path of a file in the content store by its digest."""
         self._blob_path = blob_path
         self._timings = timings
 
     async def build(
         self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
     ) -> Built:
-        """See `Builder`. A Dockerfile can control Docker's output: so no message of a build counts
-        as a fault of the host, which would keep other runs away from it."""
+        """See `Builder`. The Dockerfile can control Docker's output. So no message of a build
+        counts as a fault of the host, since the host would then get no other runs."""
         try:
             return await self._build(link, job, sink, progress)
         except HostFault as fault:
@@ -63,6 +63,6 @@ class DockerBuilder:
             raise
 
     async def has_buildkit(self, link: HostLink) -> bool:
-        """Whether BuildKit builds there."""
+        """Whether BuildKit is available on the host."""
         async with request(link, "GET", "/_ping", timings=self._timings) as response:
             return response.headers.get("builder-version") == "2"

@@ -1,4 +1,4 @@
-"""Builds by BuildKit in dockerd: one request, a session for files, logins and secrets, its end and
+"""Builds by BuildKit in dockerd: one request, a session for files, logins and secrets, the end and
 exit code, and a safe stop."""
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _EXIT = re.compile(r"did not complete successfully: exit code: (\d{1,9})")
 
 
 class BuildKit:
-    """Builds images by BuildKit. Keeps no state: built steps are in BuildKit's own cache."""
+    """Builds images by BuildKit. Keeps no state: BuildKit caches the finished steps."""
 
     def __init__(
         self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
     ) -> None:
-        """`blob_path`: where the content store keeps the file with a digest."""
+        """`blob_path`: returns the path of a file in the content store by its digest."""
         self._blob_path = blob_path
         self._timings = timings
 
@@ -58,7 +58,7 @@ class BuildKit:
         offer = _offer(job, context, await read_logins(job, context), progress)
         progress("sending the files of the build", 0, context.size)
         async with session(link, offer, _key(job)) as served:
-            # What members keep in `--mount=type=cache` is not for one another.
+            # Users must not share the content of `--mount=type=cache`.
             query = query_of(job, context, BUILDKIT_CACHE_MOUNT_NS=job.owner)
             query |= {"version": "2", "session": served.name, "buildid": served.name}
             query["remote"] = "client-session"
@@ -72,9 +72,9 @@ class BuildKit:
             return await self._stopped_safely(asyncio.ensure_future(build()), building.trace)
 
     async def _stopped_safely(self, build: asyncio.Future[Built], trace: Trace) -> Built:
-        """The result of a build. A stop ends its request only once the container of each of its
-        commands runs: BuildKit never ends a container that starts just as its build is cancelled.
-        """
+        """The result of a build. After a cancellation, the request ends only when the containers of
+        all started commands run: BuildKit never ends a container that starts while its build is
+        cancelled."""
         try:
             return await asyncio.shield(build)
         except asyncio.CancelledError:
@@ -87,7 +87,7 @@ class BuildKit:
     async def _wait_for_containers(self, build: asyncio.Future[Built], trace: Trace) -> None:
         now, timings = asyncio.get_running_loop().time, self._timings
         began = now()
-        # What has begun by now is reported a moment later.
+        # Commands that have started by now are reported a moment later.
         await asyncio.wait((build,), timeout=timings.build_report)
         while not build.done() and now() - began < timings.build_stop:
             if not trace.is_starting(now(), timings.command_start):
@@ -114,8 +114,8 @@ def _offer(
 
 
 def _key(job: BuildJob) -> str:
-    """Equal only for equal files: of the files that BuildKit has under this key, those of another
-    size are sent again."""
+    """Equal only for equal files. BuildKit keeps files under this key, and requests again those
+    with another size."""
     told = [(each.target, each.digest) for each in job.placements], job.context
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -128,7 +128,7 @@ class _Building:
         self.trace = Trace()
 
     async def ended(self, response: Response) -> Built:
-        """Read it to the end."""
+        """Read the messages to the end; returns the result."""
         image, now = None, asyncio.get_running_loop().time
         async for line in response.json_lines():
             if "error" in line:

@@ -1,8 +1,8 @@
-"""Builds by Docker's classic builder: one request with the context, its progress and exit code read
-from the answer.
+"""Builds by Docker's classic builder: one request with the context; the answer contains progress
+and exit code.
 
-The build lives in that request: when the connection ends, Docker stops it and keeps the steps that
-are done, which the next build finds.
+The build lives as long as the request: when the connection ends, Docker stops the build and keeps
+the finished steps, which the next build uses.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _EXIT = re.compile(r"returned a non-zero code: (\d{1,9})")
 
 
 class ClassicBuilder:
-    """Builds images on hosts. Keeps no state: built steps are in Docker's own cache."""
+    """Builds images on hosts. Keeps no state: Docker caches the finished steps."""
 
     def __init__(
         self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
     ) -> None:
-        """`blob_path`: where the content store keeps the file with a digest."""
+        """`blob_path`: returns the path of a file in the content store by its digest."""
         self._blob_path = blob_path
         self._timings = timings
 
     async def build(
         self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
     ) -> Built:
-        """Build it, with the builder's output in `sink`. Raises InputError if it cannot begin,
-        EngineError if the host lacks something, Unreachable when cut."""
+        """Build an image, with the builder's output in `sink`. Raises InputError if the build
+        cannot begin, EngineError if the host lacks something, Unreachable when cut."""
         context = await read_context(job, self._blob_path)
         watch = _Watch(link.host, context, sink, progress)
         progress("sending the files of the build", 0, context.size)
@@ -54,7 +54,7 @@ class ClassicBuilder:
                 return await watch.ended(response)
         except EngineError as error:
             if error.status == 400 and not isinstance(error, HostFault):
-                # It does not parse, or names a stage that it has not.
+                # The Dockerfile is invalid, or names a stage that it does not contain.
                 return Built(error=said(link.host, context.text, error.message))
             raise
 
@@ -68,10 +68,10 @@ class _Watch:
         self._image: str | None = None
         self._tail = b""
         self._step, self._where = "", ""
-        """The current instruction, alone and with its number."""
+        """The current instruction: alone, and with its number."""
 
     async def ended(self, response: Response) -> Built:
-        """Read it to the end."""
+        """Read the answer to the end; returns the result."""
         async for line in response.json_lines():
             if "error" in line:
                 return self._failed(line)

@@ -1,9 +1,9 @@
-"""The context of a build: which files Docker gets (.dockerignore, the Dockerfile), as one tar
-stream with equal owners and times.
+"""The context of a build: the files that Docker gets (.dockerignore, the Dockerfile), as one tar
+stream.
 
-Everything here blocks, on archives of the content store alone.
+All functions block, because they read archives of the content store.
 
-Owners and times are left out, so that equal files give equal layers wherever they come from.
+Owners and times are left out, so that equal files give equal layers, wherever they come from.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Piece:
     offset: int
 
     def read(self, most: int, at: int = 0) -> bytes:
-        """Bytes of it, from an offset on; none at its end."""
+        """At most `most` bytes of its content, from offset `at` on; empty at the end."""
         left = max(0, self.entry.size - at)
         with disk_faults(self.archive), self.archive.open("rb") as raw:
             return RangeReader(raw, self.offset + at, left).read(most)
@@ -45,18 +45,18 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """The files to send, and the Dockerfile among them."""
+    """The files to send, and which of them is the Dockerfile."""
 
     pieces: tuple[Piece, ...]
     dockerfile: str
     text: str
-    """Of the Dockerfile."""
+    """Text of the Dockerfile."""
     unseen: frozenset[str] = frozenset()
-    """Names of pieces that only the builder reads: `.dockerignore` names them."""
+    """Names of files that only the builder reads, because `.dockerignore` excludes them."""
 
     @property
     def seen(self) -> tuple[Piece, ...]:
-        """The pieces that the Dockerfile can copy."""
+        """The files that the Dockerfile can copy."""
         return tuple(piece for piece in self.pieces if piece.name not in self.unseen)
 
     @property
@@ -76,10 +76,10 @@ def context_of(
 ) -> BuildContext:
     """The pieces of a folder of the archives, each unpacked at its target, without those that
     `.dockerignore` excludes. A `NAME.dockerignore` beside the Dockerfile NAME replaces
-    `.dockerignore`, which then is not sent: the classic builder would read it, too.
+    `.dockerignore`, which is then not sent, because the classic builder would use it too.
 
-    The Dockerfile and `.dockerignore` are always sent, as Docker's own tools do: Docker leaves them
-    out of the image itself. Raises InputError if there is no Dockerfile.
+    The Dockerfile and `.dockerignore` are always sent, as by Docker's own tools; if excluded, they
+    are not in the image. Raises InputError if there is no Dockerfile.
     """
     below = pieces_of(archives, relative(folder))
     name = relative(dockerfile or DOCKERFILE)
@@ -98,8 +98,8 @@ def context_of(
 
 
 def dockerfile_of(archives: Iterable[tuple[str, Path]], folder: str, dockerfile: str | None) -> str:
-    """The text of the Dockerfile alone. Raises as `context_of`, which takes longer, as it compares
-    each path of the folder with `.dockerignore`."""
+    """The text of the Dockerfile. Faster than `context_of`, which compares each path with
+    `.dockerignore`; raises the same errors."""
     below = pieces_of(archives, relative(folder))
     found = _dockerfile(below, relative(dockerfile or DOCKERFILE), folder)
     return found.read(MOST_BYTES).decode("utf-8", "replace")
@@ -110,7 +110,7 @@ def _dockerfile(below: Mapping[str, Piece], name: str, folder: str) -> Piece:
     if found is None or found.entry.kind != "file":
         raise _without_dockerfile(name, folder, below)
     if found.entry.size > MOST_BYTES:
-        # The builder would read on where the check of `# syntax=` did not.
+        # Only this many bytes are checked for `# syntax=`, but the builder would read all.
         raise InputError(f"{shown(name)} is over 1 MiB", remedy="put long texts into files")
     return found
 
@@ -141,7 +141,7 @@ def _contents(piece: Piece) -> Iterator[bytes]:
 
 
 def pieces_of(archives: Iterable[tuple[str, Path]], folder: str = "") -> dict[str, Piece]:
-    """The pieces in a folder of archives that are unpacked at their targets, by name."""
+    """The pieces in a folder of archives, each unpacked at its target, by name."""
     found: dict[str, Piece] = {}
     for target, path in archives:
         with disk_faults(path), path.open("rb") as raw:
@@ -158,7 +158,8 @@ def pieces_of(archives: Iterable[tuple[str, Path]], folder: str = "") -> dict[st
 
 
 def _put_into_folders(found: dict[str, Piece], name: str) -> None:
-    """Add the folders above the targets, which no archive contains; they replace a file there."""
+    """Add the folders above the targets, which no archive contains; they replace files of the same
+    name."""
     for above in lineage(posixpath.dirname(name)):
         known = found.get(above)
         if known is None or known.entry.kind != "folder":

@@ -1,11 +1,11 @@
-"""Short Docker calls (inspect, create, start, kill, remove) by Docker's SDK in 8 threads; which
+"""Short Docker calls (inspect, create, start, kill, remove) by Docker's SDK in 8 threads, and which
 failures count as unreachable.
 
-No answer (refused, reset, timed out) is `Unreachable`: it is unknown how far the call got, and
-every call here may be repeated. A negative answer is `EngineError`.
+If there is no answer (refused, reset, timed out), the error is `Unreachable`: the call may have had
+an effect, and every call here may be repeated. A negative answer is `EngineError`.
 
-The threads never keep the process from ending. `ThreadPoolExecutor` waits for its threads at exit;
-a call to a host that hangs would hold the whole daemon for as long as its time limit.
+The threads do not keep the process from ending, unlike those of `ThreadPoolExecutor`: with it, one
+call without an answer would delay the daemon's exit until the call's time limit.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ T = TypeVar("T")
 _THREADS = 8
 _ERROR_CAP = 64 * 1024
 _NOT_ENDED = "did not receive an exit event"
-"""Docker's error twelve seconds after it has sent SIGKILL."""
+"""Docker's error if a container has not ended twelve seconds after SIGKILL."""
 
 
 class Engine:
-    """One host's Docker at one URL. Close it when the URL is no longer the host's."""
+    """The Docker of one host at one URL. Close it when the host has another URL."""
 
     def __init__(self, host: str, url: str, timings: RuntimeTimings = DEFAULT.runtimes) -> None:
         self.timings = timings
@@ -58,13 +58,14 @@ class Engine:
         self._flavour: Flavour | None = None
 
     async def flavour(self) -> Flavour:
-        """Docker or Podman, and its abilities; asked once."""
+        """Docker or Podman, and its abilities; requested once."""
         if self._flavour is None:
             self._flavour = await self._call("asking what it is", _ask_flavour)
         return self._flavour
 
     async def create(self, name: str, body: ContainerBody) -> str:
-        """A new container's id. Raises EngineError with status 404 (no image) or 409 (name)."""
+        """Create a container; returns its id. Raises EngineError with status 404 (no image) or 409
+        (name)."""
 
         def call(client: docker.APIClient) -> str:
             url = client._url("/containers/create")
@@ -85,13 +86,13 @@ class Engine:
         await self._call(f"starting {ref[:12]}", call, within)
 
     async def inspect(self, ref: str) -> Message | None:
-        """A container by id or name; None: there is none."""
+        """A container by id or name; None: it does not exist."""
         found = await self._optional(f"inspecting {ref[:12]}", lambda c: c.inspect_container(ref))
         return found if isinstance(found, dict) else None
 
     async def put_archive(self, ref: str, path: str, data: bytes, *, replace: bool = True) -> None:
         """Unpack a tar at `path` of a container. Without `replace`, raises EngineError if a folder
-        of the tar is a link or file there, or the reverse."""
+        of the tar is a link or file there, or a file of the tar is a folder there."""
 
         def call(client: docker.APIClient) -> None:
             url = client._url("/containers/{0}/archive", ref)
@@ -101,7 +102,7 @@ class Engine:
         await self._call(f"placing files in {ref[:12]}", call)
 
     async def has_file(self, ref: str, path: str) -> bool:
-        """Whether a container has something at a path; it need not run."""
+        """Whether a path exists in a container, which need not run."""
         within = self.timings.docker_answer
 
         def call(client: docker.APIClient) -> None:
@@ -117,7 +118,7 @@ class Engine:
         return True
 
     async def kill(self, ref: str, signal: str) -> bool:
-        """Send a signal; False: it does not run, or does not exist."""
+        """Send a signal; returns False if the container does not run or does not exist."""
         try:
             await self._call(f"stopping {ref[:12]}", lambda c: c.kill(ref, signal))
         except EngineError as error:
@@ -128,8 +129,8 @@ class Engine:
         return True
 
     async def remove(self, ref: str, *, force: bool = False) -> None:
-        """Remove an ended container and its nameless volumes; named ones (checkpoints) stay.
-        `force`: even if Docker says that it runs."""
+        """Remove an ended container and its unnamed volumes; named ones (checkpoints) stay.
+        `force`: even if Docker reports it as running."""
         try:
             await self._call(
                 f"removing {ref[:12]}", lambda c: c.remove_container(ref, v=True, force=force)
@@ -149,7 +150,8 @@ class Engine:
         }
 
     async def remove_volume(self, name: str) -> bool:
-        """Remove a volume; whether it is gone. A volume in use stays; this is no error."""
+        """Remove a volume; returns whether it no longer exists. A volume in use stays without an
+        error."""
         try:
             await self._call(f"removing volume {name}", lambda c: c.remove_volume(name))
         except EngineError as error:
@@ -159,8 +161,8 @@ class Engine:
         return True
 
     async def image_digest(self, image_id: str, name: str) -> str | None:
-        """`name@sha256:...` of an image as its registry knows it, else its id; None: it is gone.
-        `name`: the name in the request, as several registries may know the image."""
+        """`name@sha256:...` of an image in its registry; without one, its id; None: it does not
+        exist. `name`: the name in the request, as several registries may have the image."""
         if image_id not in self._digests:
             known = await self.digests(image_id)
             if known is None:
@@ -179,7 +181,8 @@ class Engine:
         return None if data is None else table(data.get("Config"))
 
     async def pull_request(self, image: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Query and headers for a pull, with the login that docker login left for the registry."""
+        """Query and headers for a pull, with the stored login of `docker login` for the
+        registry."""
 
         def call(client: docker.APIClient) -> tuple[dict[str, str], dict[str, str]]:
             repository, tag = docker.utils.parse_repository_tag(image)
@@ -193,7 +196,7 @@ class Engine:
         return await self._call(f"pulling {image}", call)
 
     async def close(self) -> None:
-        """Drop connections. Calls under way end by their own time limits."""
+        """Close connections. Running calls end at their own time limits."""
         client, self._client, self._closed = self._client, None, True
         self._threads.close()
         if client is not None:
@@ -214,7 +217,7 @@ class Engine:
             raise Unreachable(self.host, f"{what}: the connection was replaced during the call")
         with _our_errors(self.host, what):
             client = self._client or await self._open()
-            # The SDK's own limit ends the call; this one also ends the wait for a free thread.
+            # The SDK's time limit ends the call; this one also limits the wait for a free thread.
             within = self.timings.docker_answer if timeout is None else timeout
             async with asyncio.timeout(within + 10.0):
                 return await self._threads.run(lambda: call(client))
@@ -263,14 +266,14 @@ def _no_answer(host: str, what: str, error: BaseException) -> EngineError | Unre
 
 
 def _bad_answer(host: str, what: str, did: str) -> Unreachable:
-    # How far the call got is not known: what was to start may run.
+    # The call may have had an effect: a container that was to start may run.
     return Unreachable(
         host, f"{what}: Docker on {host} {did}", remedy="check which program listens there"
     )
 
 
 def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
-    # urllib3 and requests keep the cause in `args` as well as in the chain.
+    # urllib3 and requests keep the cause in `args`, besides the exception chain.
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop()
@@ -296,7 +299,7 @@ def _explanation(error: docker.errors.APIError) -> str:
 
 
 class Threads:
-    """At most `count` threads, started when needed, all of them daemonic."""
+    """At most `count` daemon threads, started when needed."""
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
@@ -306,7 +309,8 @@ class Threads:
         self._started = 0
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Run `call` in a thread; its result. Cancelled before its turn, it is not run at all."""
+        """Run `call` in a thread; returns its result. If cancelled before it starts, it does not
+        run."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put(partial(_carry_out, loop, future, call))
@@ -317,7 +321,7 @@ class Threads:
         return await future
 
     def close(self) -> None:
-        """Let the threads end after what they do now."""
+        """End each thread after its current call."""
         for _ in range(self._started):
             self._jobs.put(None)
 
@@ -330,14 +334,14 @@ class Threads:
 def _carry_out(
     loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], call: Callable[[], T]
 ) -> None:
-    """Call, and pass the result to the task that waits in the event loop."""
+    """Make the call, and pass the result to the waiting task in the event loop."""
     if future.cancelled():
         return
     try:
         settle = partial(_give, future, call())
-    except Exception as error:  # handed to whoever awaits the call
+    except Exception as error:  # raised in the task that awaits the call
         settle = partial(_fail, future, error)
-    # The loop may have been closed meanwhile: then nobody waits for this.
+    # A closed loop raises RuntimeError; then no task waits.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(settle)
 

@@ -1,9 +1,8 @@
-"""Secrets inside a container: files in /run/secrets, and an entry command that makes variables of
-them.
+"""Secrets inside a container: files in /run/secrets, and an entry command that turns them into
+variables.
 
-Docker shows the variables of a container to all its users. So it is given none of these: the
-image's own `sh` reads each file, exports it, and then becomes what the image would have begun with.
-Pure.
+Docker shows the variables of a container to all its users, so secrets are not set there. The
+image's own `sh` reads each file, exports it, and then runs the image's own entry point. Pure.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from hostler_agent.secretfiles import VARIABLE
 FOLDER = "/run/secrets"
 """The folder of the files, in every container."""
 
-# Of the shell itself, without any program: `read` keeps each line as it is, and leaves what stands
-# behind the last line break in the variable.
+# Uses only the shell itself: `read` keeps each line unchanged, and puts the text after the last
+# line break into the variable.
 _SCRIPT = """for _hostler_name in {names}; do
 _hostler_file={folder}/$_hostler_name
 if [ ! -r "$_hostler_file" ]; then
@@ -40,15 +39,16 @@ exec "$@"
 
 
 def needs_shell(job: Job) -> bool:
-    """Whether secrets become variables."""
+    """Whether any secret becomes a variable."""
     return any(given.as_variable for given in job.secrets)
 
 
 def with_secrets(body: ContainerBody, folder: str, entry: Sequence[str], job: Job) -> ContainerBody:
-    """The body with the files of the host's `folder` in it. `entry`: the image's ENTRYPOINT.
+    """The body with the secret files of the host's `folder`. `entry`: the image's ENTRYPOINT.
 
-    Each file is a separate mount: systemd empties the folder when the last session of the login
-    ends, also while no daemon is connected, but a mounted file then stays."""
+    Each file is a separate mount. systemd empties the folder when the last session of the login
+    ends, even if no daemon is connected; a mounted file remains.
+    """
     config = body["HostConfig"]
     mounts = [_mount(folder, given.name) for given in job.secrets]
     changed: ContainerBody = {

@@ -1,5 +1,5 @@
 """The wording of Docker's errors, and the patterns that recognise a failed pull, a full disk or a
-missing GPU (decide/start_failures decides who is at fault). Pure: status and text in, words out."""
+missing GPU; `decide/start_failures` decides whose fault it is. Pure."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ _NO_REGISTRY = re.compile(
 )
 _LONGEST = 4000
 """Characters of a text that are examined: a host may send millions, and the time of some patterns
-grows with their square."""
+grows with the square of the length."""
 
 
 def shortened(text: str) -> str:
-    """Beginning and end of Docker's message, where the causes are."""
+    """Beginning and end of Docker's message, which contain the causes."""
     text, half = text.strip(), _LONGEST // 2
     return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def engine_error(host: str, what: str, status: int, text: str) -> EngineError:
-    """The error for an answer of Docker: `what` was tried, `text` is Docker's message."""
+    """The error for an answer of Docker: `what` was attempted, `text` is Docker's message."""
     text = shortened(text)
     fault = fault_of_docker(text)
     if fault is None:
@@ -60,7 +60,7 @@ def engine_error(host: str, what: str, status: int, text: str) -> EngineError:
 
 
 def _explain_fault(host: str, text: str) -> tuple[str, str] | None:
-    """Cause and remedy if Docker itself lacks something; None: no such cause."""
+    """Cause and remedy if Docker itself lacks something; None: there is another cause."""
     if match := _NO_CONTAINERD.search(text):
         return (
             f"containerd on {host} does not answer at {match[1]}: Docker starts nothing there",
@@ -78,7 +78,7 @@ def _explain_fault(host: str, text: str) -> tuple[str, str] | None:
 
 
 def explain(host: str, what: str, status: int, text: str) -> tuple[str, str]:
-    """A sentence with the cause, and a remedy (which may be empty)."""
+    """A sentence with the cause, and a remedy (may be empty)."""
     if match := _NO_SPACE.search(text):
         where = match[1] or _path_in(text) or "Docker's data folder"
         return f"no space on {host}: {where}", f"free space on {host}: hostler gc, docker prune"
@@ -122,14 +122,14 @@ def pull_error(host: str, image: str, status: int, text: str) -> EngineError:
 
 
 def _cannot_pull(text: str) -> bool:
-    """Whether the host could run the image if it had it."""
+    """Whether only the pull fails: the host could run the image if it had it."""
     patterns = (_REGISTRY_AUTH, _NO_MANIFEST, _NO_REGISTRY)
     is_limited = "toomanyrequests" in text
     return not _NO_SPACE.search(text) and (is_limited or any(p.search(text) for p in patterns))
 
 
 def permission_denied(host: str) -> tuple[str, str]:
-    """Cause and remedy when the login may not use Docker's socket."""
+    """Cause and remedy if the login may not use Docker's socket."""
     return (
         f"this login may not use Docker on {host}",
         "have an administrator add it to the group docker, then reconnect",

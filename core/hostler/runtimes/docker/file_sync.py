@@ -1,9 +1,9 @@
-"""Sends the files of a build as BuildKit requests them (its fsutil protocol): names, then the
-contents that it lacks.
+"""Sends the files of a build as BuildKit requests them (its fsutil protocol): the names, then the
+contents that BuildKit lacks.
 
-The protocol is that of tonistiigi/fsutil: a message for each file, folder and link in the order of
-a walk; an empty one; then contents of files by their number in that order, until the other side
-has enough.
+The protocol is that of tonistiigi/fsutil. The sender sends a message for each file, folder and link
+in the order of a walk, then an empty one. The receiver requests contents by the numbers of files in
+that order, until it has enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TYPE, _OF, _ID, _CONTENT = 1, 2, 3, 4
 _PATH, _MODE, _SIZE, _LINK = 1, 2, 5, 7
 _KINDS = {"folder": 1 << 31, "link": 1 << 27, "file": 0}
 _BITS = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 20}
-"""File kinds and modes as Go writes them."""
+"""Bits of file modes as Go writes them."""
 _CHUNK = 256 * 1024
 _MESSAGE_CAP = 64 * 1024
 _LONGEST_PATH = 4096
@@ -32,12 +32,11 @@ _FRAME = struct.Struct(">BI")
 
 
 class BadRequest(Exception):
-    """The other side broke the protocol."""
+    """The receiver violated the protocol."""
 
 
 class FileSender:
-    """Sends some files over one call. `told` is called with the bytes of contents that were
-    sent."""
+    """Sends some files in one call. `told` is called with the number of sent bytes of contents."""
 
     def __init__(self, pieces: Sequence[Piece], told: Callable[[int], None]) -> None:
         self._walk = sorted(pieces, key=_place)
@@ -45,17 +44,17 @@ class FileSender:
         self._named = 0
         self._lacking = {n: each for n, each in enumerate(self._walk) if each.entry.kind == "file"}
         self._asked: deque[tuple[int, Piece, int]] = deque()
-        """Number, file and its number of sent bytes."""
+        """Number of a file, the file, and how many of its bytes were sent."""
         self._taken, self._ready = bytearray(), bytearray()
         self._has_enough = self._has_said_so = False
 
     @property
     def is_over(self) -> bool:
-        """Whether everything to send was taken."""
+        """Whether all messages were sent."""
         return self._has_said_so and not self._ready
 
     def feed(self, data: bytes) -> None:
-        """Handle data of the other side. Raises BadRequest."""
+        """Handle data from the receiver. Raises BadRequest."""
         self._taken += data
         while len(self._taken) >= _FRAME.size:
             packed, size = _FRAME.unpack_from(self._taken)
@@ -69,7 +68,7 @@ class FileSender:
             self._hear(message)
 
     async def take(self, most: int) -> bytes:
-        """Up to `most` bytes to send now; none: wait for the other side first."""
+        """Up to `most` bytes to send now; empty: wait for data from the receiver first."""
         if not self._ready:
             await self._prepare()
         data = bytes(self._ready[:most])
@@ -133,8 +132,8 @@ class FileSender:
 
 
 def followed(pieces: Sequence[Piece], paths: Sequence[bytes]) -> Sequence[Piece]:
-    """The files that the Dockerfile copies, if that is clear: these paths, their content, and their
-    folders. All files if there are patterns or links among them: too many do no harm."""
+    """The files that the Dockerfile copies: those at these paths, their content, and their folders.
+    Returns all files if patterns or links make this unclear, since additional files do no harm."""
     wanted = {path.decode("utf-8", "replace").strip("/") for path in paths}
     if not wanted or any(map(_is_odd, wanted)):
         return pieces
@@ -151,12 +150,12 @@ def _is_odd(path: str) -> bool:
 
 
 def _place(piece: Piece) -> list[bytes]:
-    """A folder comes before its content, and its content before the next folder."""
+    """The sort key: a folder comes before its content, and its content before the next folder."""
     return [part.encode("utf-8", "surrogateescape") for part in piece.name.split("/")]
 
 
 def _described(piece: Piece) -> bytes:
-    """Without owner and time: both are root's and the epoch."""
+    """A file's description without owner and time: root and the epoch are sent."""
     entry = piece.entry
     mode = entry.mode & 0o777 | _KINDS[entry.kind]
     mode |= sum(to for bit, to in _BITS.items() if entry.mode & bit)

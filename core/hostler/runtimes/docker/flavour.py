@@ -1,4 +1,5 @@
-"""Tells Docker from Podman and rootless engines, and adapts a container's options to them. Pure."""
+"""Recognises Docker, Podman and rootless engines, and adapts a container's options to them.
+Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ class Flavour:
     podman: bool = False
     rootless: bool = False
     limits: bool = True
-    """It may raise limits; False: it has refused once."""
+    """Whether it may raise limits; False: it refused once."""
 
 
 def is_podman(version: Message) -> bool:
-    """Whether the answer to `/version` is Podman's."""
+    """Whether an answer to `/version` is Podman's."""
     parts = tables(version.get("Components"))
     return any("podman" in str(part.get("Name", "")).lower() for part in parts)
 
@@ -31,18 +32,18 @@ def is_rootless(info: Message) -> bool:
 
 
 def suited(body: ContainerBody, flavour: Flavour, log_cap: int) -> ContainerBody:
-    """A container's options in the form for this engine. Podman has no `local` log. Without root,
-    it must keep the login's id, else the login's files belong to no user inside; and it may not
-    raise a limit."""
+    """A container's options for this engine. Podman has no `local` log. A rootless Podman must keep
+    the login's id, because otherwise no user in the container owns the login's files. A rootless
+    engine may not raise a limit."""
     config: HostConfig = {**body["HostConfig"]}
     if flavour.rootless or not flavour.limits:
         config.pop("Ulimits", None)
     if not flavour.podman:
         return {**body, "HostConfig": config}
-    # It unpacks beside a volume of a container that never ran, not into it.
+    # Before a container has run, Podman unpacks files below the volume instead of into it.
     config["Mounts"] = [each for each in config.get("Mounts", ()) if each["Target"] != OWN]
     config["LogConfig"] = {"Type": "k8s-file", "Config": {"max-size": f"{log_cap}b"}}
     if flavour.rootless:
         config["UsernsMode"] = "keep-id"
-    # Its health checks need timers of systemd, which the login may not have.
+    # Podman's health checks need timers of systemd, which the login may not have.
     return {**body, "HostConfig": config, "Healthcheck": NO_CHECK}

@@ -1,9 +1,9 @@
-"""Streaming Docker calls over a forwarded connection: logs, waits, pulls; the errors of cut and
-invalid answers. Tasks, no threads.
+"""Streaming Docker calls over a forwarded connection (logs, waits, pulls), and the errors of
+interrupted and invalid answers. Uses tasks, no threads.
 
-Requests go out as HTTP/1.0, so that the body is what comes until the end instead of one chunk per
-log line: taking chunks apart would cost more than everything else here. A cut can then look like
-an end; every caller checks afterwards what the container really did.
+Requests are sent as HTTP/1.0. The body then ends with the connection and has no chunks; decoding a
+chunk per log line would take more time than all other work here. A cut connection can look like a
+normal end, so each caller checks the container's state afterwards.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _LINE_CAP = 8 * 1024 * 1024
 
 
 class Response:
-    """The answer to one request; the body is read once, by one of the methods."""
+    """The answer to one request. One of the methods reads the body, once."""
 
     def __init__(self, host: str, stream: ByteStream, parser: h11.Connection) -> None:
         self._host = host
         self._stream = stream
         self._parser = parser
         self._plain = False
-        """The body has no framing: it ends with the connection."""
+        """Whether the body has no length and no chunks: it ends with the connection."""
         self.status = 0
         self.headers: dict[str, str] = {}
-        """By their names in lower case."""
+        """By lower-case name."""
 
     async def head(self) -> None:
         """Read status and headers."""
@@ -56,7 +56,7 @@ class Response:
     async def body(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces as they arrive. Raises Unreachable when cut."""
         if self._plain:
-            # A log comes line by line: each spared step counts.
+            # A log arrives line by line, so the fast path avoids the parser.
             data = bytes(self._parser.trailing_data[0]) or await self._stream.read(_READ)
             while data:
                 yield data
@@ -66,7 +66,7 @@ class Response:
             yield bytes(event.data)
 
     async def json_lines(self) -> AsyncGenerator[Message, None]:
-        """The body as JSON objects, one a line; anything else is skipped."""
+        """The body as JSON objects, one per line; other lines are skipped."""
         lines = Lines()
         async for data in self.body():
             for line in lines.feed(data):
@@ -78,7 +78,7 @@ class Response:
             yield value
 
     async def text(self, within: float, cap: int = _ERROR_CAP) -> str:
-        """The whole body, cut at `cap` bytes, and after `within` seconds."""
+        """The body, at most `cap` bytes, and only those that arrive within `within` seconds."""
         taken = b""
         with suppress(TimeoutError):
             async with asyncio.timeout(within), aclosing(self.body()) as pieces:
@@ -110,8 +110,8 @@ async def upload(
     body: AsyncIterator[bytes],
     timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> AsyncIterator[Response]:
-    """A POST with a body of unknown length, otherwise like `request`. Docker may answer before it
-    has the whole body; then the rest is not sent."""
+    """A POST with a body of unknown length, otherwise like `request`. If Docker answers before it
+    has the whole body, the rest is not sent."""
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=64 * 1024)
     sent = h11.Request(
         method="POST",
@@ -147,8 +147,8 @@ async def _send(
 
 
 async def _first_of(sending: asyncio.Future[None], response: Response) -> None:
-    """Read the head of the answer. If sending fails before an answer, raises that error; but
-    Docker's own error, if it sent one before it closed."""
+    """Read the head of the answer. If sending fails first, raises that error, unless Docker had
+    sent an error of its own before it closed the connection."""
     reading = asyncio.ensure_future(response.head())
     try:
         await asyncio.wait((sending, reading), return_when=asyncio.FIRST_EXCEPTION)
@@ -170,10 +170,10 @@ async def request(
     headers: Mapping[str, str] | None = None,
     timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> AsyncIterator[Response]:
-    """One request on a new connection, closed at the end. The request's body is empty.
+    """One request with an empty body on a new connection, which is closed at the end.
 
-    Raises Unreachable when the link is cut or Docker is not there, EngineError when it answers
-    with an error (`status` is set).
+    Raises Unreachable if the link is cut or Docker does not run, EngineError if it answers with an
+    error (`status` is set).
     """
     target = f"{path}?{urlencode(query)}" if query else path
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=64 * 1024)
@@ -197,7 +197,7 @@ async def request(
 
 
 async def docker_url(link: HostLink) -> str:
-    """The link's own URL; a missing Docker counts as silent here."""
+    """The link's own URL. Raises Unreachable if Docker is missing."""
     try:
         return await link.docker_url()
     except EngineError as error:
@@ -212,8 +212,8 @@ async def _open(link: HostLink) -> ByteStream:
 
 
 def _silent(host: str, error: EngineError) -> Unreachable:
-    # It was there when the stage was placed: it restarts, or somebody is at work on it. To wait
-    # costs nothing; to conclude something would end stages that still run.
+    # Docker ran when the stage was placed, so it is restarting or being upgraded. Waiting is safe;
+    # any other conclusion would end stages that still run.
     return Unreachable(host, error.message, remedy=error.remedy)
 
 

@@ -1,8 +1,7 @@
-"""Logins that `docker login` left on the daemon's machine, for the registries that a Dockerfile
-names.
+"""Logins of `docker login` on the daemon's machine, for the registries that a Dockerfile names.
 
-A host's Docker gets those of registries that the Dockerfile names, and no others: as at a pull.
-Everything here blocks: a login may come from a program (credsStore).
+A host's Docker gets only the logins of these registries, as for a pull. All functions block: a
+login may come from a program (credsStore).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Login:
 
 
 def logins_for(images: Iterable[str]) -> dict[str, Login]:
-    """Logins by registry. Raises InputError if the configuration of Docker cannot be read."""
+    """Registry -> login. Raises InputError if Docker's configuration cannot be read."""
     try:
         known = docker.auth.load_config()
         found = {name: known.resolve_authconfig(name) for name in set(map(registry, images))}
@@ -55,7 +54,7 @@ def _login(entry: Mapping[str, str | None]) -> Login | None:
 
 
 def header_of(logins: Mapping[str, Login]) -> dict[str, str]:
-    """For the classic builder."""
+    """The header with the logins for the classic builder."""
     if not logins:
         return {}
     told = {_HUB_URL if name == HUB else name: _entry(each) for name, each in logins.items()}

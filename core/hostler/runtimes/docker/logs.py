@@ -1,11 +1,11 @@
-"""Copies a container's output without gap or duplicate across interruptions, by Docker's time
-stamps.
+"""Copies a container's output by Docker's time stamps, without gaps or duplicates after
+interruptions.
 
-Docker has no byte offsets. It stamps every part of a line (16 KiB at most) with nanoseconds, and
-`since` begins with the first part that is not older than the given stamp, then sends everything
-that follows, in the order of the file. Stamps are not quite monotonic: stdout and stderr are
-stamped by two threads. So a position is the highest stamp seen, and the number of parts from the
-first one that carries it: asked again from that stamp, exactly so many parts are known already.
+Docker has no byte offsets. It puts a time stamp in nanoseconds on each part of a line (16 KiB at
+most). With `since`, it starts at the first part that is not older than that time, and sends all
+following parts in the order of the log file. Stamps can go back slightly, since two threads make
+those of stdout and stderr. So a position is the highest stamp, and the number of parts from the
+first one with that stamp: after a request from that stamp, this many parts are already known.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BadLog(ValueError):
 
 
 class LogParser:
-    """Takes Docker's frames apart. Feed it pieces of any size; it has no side effects."""
+    """Splits Docker's frames. Accepts pieces of any size; it has no side effects."""
 
     def __init__(self, position: Mapping[str, Json]) -> None:
         stamp, parts = position.get("stamp"), position.get("parts")
@@ -48,20 +48,20 @@ class LogParser:
 
     @property
     def position(self) -> dict[str, Json]:
-        """Just after the last output of `feed`; pass it to the next parser to continue there."""
+        """The position after the last output of `feed`; a new parser continues from it."""
         parts = self._parts + self._skip
         return {"stamp": self._top.decode("ascii", "replace"), "parts": parts} if self._top else {}
 
     @property
     def since(self) -> str | None:
-        """The `since` parameter that goes with the position the parser began at."""
+        """The `since` parameter for the position from which the parser started."""
         nanoseconds = epoch_ns(self._top.decode("ascii", "replace")) if self._top else None
         if nanoseconds is None:
             return None
         return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
 
     def feed(self, data: bytes) -> bytes:
-        """The output that became complete with `data`, without frames and stamps.
+        """The output that is complete with `data`, without frames and stamps.
 
         Raises BadLog.
         """
@@ -92,7 +92,7 @@ class LogParser:
 
 
 async def copy_log(link: HostLink, ref: str, sink: LogSink, follow: bool) -> None:
-    """Copy output from the sink's position: the existing part, and with `follow` new output.
+    """Copy output from the sink's position: existing output, and with `follow` also new output.
 
     Raises Unreachable when cut, EngineError if Docker cannot read the log.
     """
@@ -107,8 +107,8 @@ async def copy_log(link: HostLink, ref: str, sink: LogSink, follow: bool) -> Non
 async def is_complete(link: HostLink, ref: str, sink: LogSink) -> bool:
     """Whether the sink has the last part of an ended container's log.
 
-    It reads the end of the log only: reading the log up to there would take as long as reading all
-    of it.
+    It reads only the end of the log, since reading from the position on could take as long as
+    reading all of it.
     """
     known = LogParser(sink.position).position
     parser = LogParser({})
@@ -129,9 +129,9 @@ async def _read(
                     yield output
                 now = clock()
                 if len(data) < _PIECE and now - before < _BUSY_S:
-                    # Docker sends each line by itself. Let some gather: waking for every line
-                    # would cost more than the lines, and nobody sees five milliseconds. After a
-                    # line that comes alone there is nothing to wait for.
+                    # Docker sends each line separately. Several lines are collected for five
+                    # milliseconds, because handling each one alone would take longer, and people do
+                    # not notice the delay. A single line is not delayed.
                     await asyncio.sleep(_GATHER_S)
                     now = clock()
                 before = now
@@ -141,7 +141,7 @@ async def _read(
 
 
 def _canonical(stamp: bytes, gap: int) -> bytes:
-    """A stamp of another form (fewer digits, a zone) in the form that sorts."""
+    """A stamp of another form (fewer digits, a time zone) in the form that sorts by time."""
     nanoseconds = epoch_ns(stamp.decode("ascii", "replace")) if gap >= 0 else None
     if nanoseconds is None:
         raise BadLog("a part carries no time")

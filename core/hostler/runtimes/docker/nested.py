@@ -1,4 +1,4 @@
-"""Mounts the folder through which a container submits other runs."""
+"""Mounts the folder through which a container submits nested runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDER = "/.hostler-nested"
 
 
 async def nested_placed(link: HostLink, job: Job, body: ContainerBody) -> ContainerBody:
-    """The body with that folder, which then exists on the host."""
+    """The body with that folder mounted; the folder is made on the host."""
     answer = await link.call("nested.open", {"attempt_id": job.attempt_id})
     mount: MountEntry = {
         "Type": "bind",

@@ -1,5 +1,5 @@
-"""Options and limits of a container (memory and what is left to the host, CPUs, processes, log,
-GPUs, variables), and the host folders that are never mounted. Pure."""
+"""Options and limits of a container (memory and the host's reserve, CPUs, processes, log, GPUs,
+variables), and the host folders that are never mounted. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WORK = "/work"
 """The working folder inside every container."""
 
 HOME = f"{WORK}/.hostler/home"
-"""HOME if the person's own is not mounted: programs expect a HOME that they can write to."""
+"""HOME if the user's own is not mounted: programs expect a writable HOME."""
 
 PIDS_LIMIT = 4096
 
@@ -37,21 +37,21 @@ LIMITS: tuple[Ulimit, ...] = (
     {"Name": "memlock", "Soft": -1, "Hard": -1},
     {"Name": "stack", "Soft": 64 * MIB, "Hard": 64 * MIB},
 )
-"""NCCL pins memory and has deep stacks; Docker's 64 KiB and 8 MiB break it."""
+"""NCCL locks memory and has deep stacks; it fails with Docker's 64 KiB and 8 MiB."""
 
 NO_CHECK: HealthCheck = {"Test": ["NONE"]}
 
-# Mounting one of these gives away the host, or another user's session on it.
+# With one of these, a container could control the host or another user's session.
 _NEVER_MOUNTED = ("/", "/var", "/var/lib")
-# Nor anything below these: keys and passwords, devices, the kernel's files, other containers'
-# files, and the sockets of services, of sessions, and of who makes containers.
+# Folders below these are refused too: keys and passwords, devices, kernel files, files of other
+# containers, and the sockets of services, of sessions, and of container engines.
 _NOR_BELOW = (
     "/etc", "/proc", "/sys", "/dev", "/boot", "/run", "/var/run",
     "/var/lib/docker", "/var/lib/containerd", "/var/lib/containers", "/var/lib/podman",
 )  # fmt: skip
 _OTHER_PATH = "choose another path in `mounts`"
 _DISKS = "/run/media/"
-"""Where desktops mount plugged-in disks: folders below it are ordinary folders."""
+"""Desktops mount removable disks here; folders below it are ordinary folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +61,29 @@ class Seen:
     real: str
     """Its path with links resolved."""
     private: bool = False
-    """It is on a file system that shares no mounts, where Docker refuses `rslave`."""
+    """Whether its file system does not share mounts; Docker then refuses `rslave`."""
 
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""The PATH that engines set if an image has none."""
+"""The PATH that engines set if the image has none."""
 
 OWN = f"{WORK}/.hostler"
-"""The folder of Hostler itself, with the metrics file."""
+"""Hostler's own folder, with the metrics file."""
 
 COMMANDS = "/.hostler-commands"
-"""The folder of the Slurm commands, for stages that have them; root owns it, like the image's
+"""The folder of the Slurm commands, for stages that use them. It belongs to root, like the image's
 files."""
 
 
 def bind_paths(job: Job) -> list[str]:
-    """Folders of the host that the container will see."""
+    """Host folders that the container will see."""
     return [mount.path for mount in _binds(job)]
 
 
 def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> ContainerBody:
     """The JSON body for `POST /containers/create`. `seen`: the host's report on `bind_paths`.
 
-    Raises InputError if the job cannot be a container: no image, no user id, a mount that would
+    Raises InputError if the job cannot run in a container: no image, no user id, a mount that would
     give control of the host, a path outside the working folder.
     """
     if job.image is None:
@@ -116,9 +116,8 @@ def cpu_shares(cpus: float) -> int:
 
 
 def with_user_programs(body: ContainerBody, image_env: Sequence[str]) -> ContainerBody:
-    """The same with `~/.local/bin` behind the image's own PATH, where `pip install --user` puts
-    programs. A PATH from the stage or the lab stays unchanged. The commands of Slurm come before
-    both."""
+    """The body with `~/.local/bin`, where `pip install --user` puts programs, after the image's own
+    PATH. A PATH of the stage or the lab stays unchanged. The Slurm commands come before both."""
     env = _pairs(body["Env"])
     if "PATH" in env and VARIABLE not in env:
         return body
@@ -130,7 +129,7 @@ def with_user_programs(body: ContainerBody, image_env: Sequence[str]) -> Contain
 
 
 def search_path(env: Sequence[str]) -> str:
-    """PATH among variables as Docker lists them; else Docker's own."""
+    """PATH of the variables in Docker's list; if there is none, Docker's own."""
     return _pairs(env).get("PATH") or DEFAULT_PATH
 
 
@@ -139,17 +138,17 @@ def _pairs(env: Sequence[str]) -> dict[str, str]:
 
 
 def mount_targets(job: Job) -> list[str]:
-    """Where folders of the host appear inside."""
+    """Paths in the container at which host folders are mounted."""
     return [_inside(mount) for mount in _binds(job)]
 
 
 def writes_to_binds(job: Job) -> bool:
-    """Whether any folder of the host may be written to from inside."""
+    """Whether any mounted host folder is writable in the container."""
     return any(not mount.read_only for mount in _binds(job))
 
 
 def labels(job: Job) -> dict[str, str]:
-    """Labels of the container: these and its name show that it is Hostler's."""
+    """Labels of the container; with its name they show that it is Hostler's."""
     return {
         **job.labels,
         "hostler.daemon": job.daemon_id,
@@ -162,15 +161,16 @@ def labels(job: Job) -> dict[str, str]:
 
 
 def volume_name(job: Job) -> str:
-    """The volume that keeps a stage's checkpoints over retries."""
+    """Name of the volume that keeps a stage's checkpoints for its retries."""
     return f"hostler-{job.checkpoint_key}"
 
 
 def memory_limit(job: Job) -> int | None:
-    """Bytes a container may use: the requested amount, else the host's memory less a reserve.
+    """Bytes that a container may use: the requested amount, or else the host's memory less a
+    reserve.
 
-    None if neither is known. An eighth (1 GiB at least) stays for sshd, dockerd and the rest, so
-    that a stage without a limit is killed alone and the host continues.
+    None if neither is known. The reserve is an eighth (at least 1 GiB) for sshd, dockerd and other
+    programs, so that a stage without a limit is killed alone and the host keeps working.
     """
     if job.ram is not None:
         return job.ram
@@ -203,7 +203,7 @@ def _host_config(job: Job, seen: Mapping[str, Seen]) -> HostConfig:
         config["Memory"] = config["MemorySwap"] = memory
     shm = job.shm if job.shm is not None else memory and memory // 2
     if shm:
-        # Docker's 64 MiB break data loaders; half of the memory is what Linux itself does.
+        # Docker's 64 MiB are too small for data loaders; Linux itself uses half of the memory.
         config["ShmSize"] = shm
     if job.network is not None:
         config["NetworkMode"] = job.network
@@ -213,10 +213,10 @@ def _host_config(job: Job, seen: Mapping[str, Seen]) -> HostConfig:
 
 
 def _health_check(job: Job) -> HealthCheck:
-    """Whether the container may still open its GPUs: a reload of systemd may remove this right, and
-    running programs notice it only at the next call of the driver. An image's own check never
-    runs."""
-    if not job.gpus or job.gpu_access == "cdi":  # what CDI gives, the engine itself knows of
+    """A check that the container may still open its GPUs: a reload of systemd can remove this
+    right, and running programs notice it only at their next driver call. It replaces the image's
+    own check."""
+    if not job.gpus or job.gpu_access == "cdi":  # the engine itself manages devices from CDI
         return NO_CHECK
     control = "/dev/nvidiactl"
     return {
@@ -228,8 +228,8 @@ def _health_check(job: Job) -> HealthCheck:
 
 
 def _log_config(cap: int) -> LogConfig:
-    # `json-file` replaces every byte that is not UTF-8; `local` keeps output exact. Five files of
-    # a quarter each hold `cap` bytes at any time, also just after a rotation.
+    # `json-file` replaces each byte that is not UTF-8; `local` keeps the output unchanged. Five
+    # files of a quarter each hold `cap` bytes at any time, even just after a rotation.
     size = max(math.ceil(cap / 4), MIB)
     return {
         "Type": "local",
@@ -254,7 +254,7 @@ def _env(job: Job) -> dict[str, str]:
     if (memory := memory_limit(job)) is not None:
         env["HOSTLER_RAM_BYTES"] = str(memory)
     if not job.gpus:
-        # CUDA images ask for "all", and where nvidia is the default runtime they would get it.
+        # CUDA images request all GPUs, and would get them if nvidia is the default runtime.
         env |= {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
     return env
 
@@ -292,8 +292,8 @@ def _inside(mount: Mount) -> str:
 
 
 def _check_targets(job: Job) -> None:
-    """Raise InputError for paths inside that no mount may have: the stage may come from a host's
-    copy, and the config may have changed since its check."""
+    """Raise InputError for invalid target paths of mounts. The stage may come from a host's copy,
+    and the config may have changed since its first check."""
     targets = [mount.target for mount in _binds(job) if mount.target is not None]
     try:
         for target in targets:
@@ -315,8 +315,7 @@ def _gives_away(path: str) -> bool:
 
 
 def _refuse_never_mounted(path: str, real: str) -> None:
-    """Raise InputError for a folder that no container may see. `real`: its path with links
-    resolved."""
+    """Raise InputError for a folder that is never mounted. `real`: its path with links resolved."""
     for each in (path, real):
         if _gives_away(each):
             leads = "" if each == path else f" (it leads to {each})"
@@ -335,8 +334,9 @@ def _bind(mount: Mount, seen: Seen | None) -> MountEntry:
     if mount.target is None and _covers(path, WORK) and path != "/":
         raise InputError(f"{path} is the working folder of stages; mount a folder below it")
     _refuse_never_mounted(path, real)
-    # Docker looks again, as root, and later: a link that is changed meanwhile must not count any
-    # more. `rslave` lets file systems that autofs mounts later on the host appear inside.
+    # Docker reads the path later, as root, so the resolved path is used: a link that changes
+    # meanwhile has no effect. With `rslave`, file systems that autofs mounts later appear in the
+    # container.
     return {
         "Type": "bind",
         "Source": real,
@@ -349,7 +349,7 @@ def _bind(mount: Mount, seen: Seen | None) -> MountEntry:
 
 
 def _normal(path: str) -> str:
-    # `normpath` keeps two slashes at the beginning.
+    # `normpath` keeps two slashes at the start.
     return re.sub("^//", "/", posixpath.normpath(path))
 
 
@@ -376,8 +376,8 @@ def _checkpoint(job: Job) -> list[MountEntry]:
 
 
 def _own_folder() -> MountEntry:
-    """A separate mount: the stage cannot replace it by a link, which would lead the reader of the
-    metrics, who is root, elsewhere. It is removed with the container."""
+    """A separate mount, so that the stage cannot replace the folder by a link: the metrics are read
+    as root. It is removed with the container."""
     return {"Type": "volume", "Target": OWN, "VolumeOptions": {"NoCopy": True}}
 
 

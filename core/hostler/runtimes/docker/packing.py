@@ -1,11 +1,12 @@
-"""The tars unpacked into a created container before its start: folders with the right owner,
-metrics file, Slurm commands.
+"""The tars that are unpacked into a created container before its start: folders with the right
+owner, metrics file, Slurm commands.
 
-Docker keeps the owner that a tar names, and accepts no other for a plain uid, so the owner
-is written into the tar here. Pure.
+Docker uses the owners in a tar, and has no other way to set a plain uid, so the owners are written
+into the tar here. Pure.
 
-Docker unpacks as root, and goes through a link where a tar does not name the folder in its place:
-so every folder is named, and what something else is placed into is named again after the source.
+Docker unpacks as root. If a tar does not name a folder, Docker follows a link in its place. So the
+tar names every folder, and names again, after the source, each folder into which something else is
+placed.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from hostler_agent.tarcheck import UNREADABLE, RangeReader, members
 _ROOT = WORK.lstrip("/")
 _OWN = posixpath.join(_ROOT, posixpath.dirname(METRICS))
 Archive = tuple[str, bytes]
-"""Target, and a tar."""
+"""Target and tar."""
 
 
 def pack_root(job: Job, implied: Iterable[str]) -> bytes:
-    """A tar for `/` that comes before a separately sent source: the working folder, and folders in
-    it that the source does not name."""
+    """A tar for `/` that is unpacked before a separately sent source: the working folder, and the
+    folders in it that the source does not name."""
     made = _Packed(job)
     for folder in sorted(implied):
         made.folder(posixpath.join(_ROOT, folder))
@@ -40,9 +41,9 @@ def pack_root(job: Job, implied: Iterable[str]) -> bytes:
 def pack(
     job: Job, archives: Iterable[Archive], *, workdir: bool = True, make: Iterable[str] = ()
 ) -> bytes:
-    """A tar for `/`: the source, what must exist beside it, and the other archives.
+    """A tar for `/`: the source, the files and folders of Hostler, and the other archives.
 
-    `workdir`: make the folder that the command starts in. `make`: further folders to make in the
+    `workdir`: make the folder in which the command starts. `make`: further folders to make in the
     working folder. Raises InputError for an invalid archive, or one with names outside its target.
     """
     made, later = _Packed(job), []
@@ -69,7 +70,7 @@ def pack(
 
 
 class _Packed:
-    """A tar that grows; the working folder is its first entry."""
+    """A growing tar; the working folder is its first entry."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -81,33 +82,34 @@ class _Packed:
         self.folder(_ROOT)
 
     def done(self) -> bytes:
-        """The whole tar."""
+        """The complete tar."""
         self._tar.close()
         return self._made.getvalue()
 
     def begin_anew(self) -> None:
-        """Name every folder again from here on."""
+        """From here on, name every folder again."""
         self._known = {_ROOT}
 
     def folder(self, name: str) -> None:
-        """Add a folder and those above it. Docker would make missing ones as root's."""
+        """Add a folder and those above it. Docker would give missing ones to root."""
         if not name or name in self._known:
             return
         self.folder(posixpath.dirname(name))
         self._known.add(name)
         entry = tarfile.TarInfo(name)
         entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-        # What lies in it the stage cannot exchange for a link: the metrics are read as root.
+        # Hostler's own folder stays root's, so that the stage cannot replace files in it by links:
+        # the metrics are read as root.
         self._tar.addfile(entry if name == _OWN else self._owned(entry))
 
     def metrics_file(self) -> None:
-        """Empty; all users may write it, but not replace it."""
+        """Add an empty metrics file, which all users may write but not replace."""
         entry = tarfile.TarInfo(posixpath.join(_ROOT, METRICS))
         entry.mode = 0o666
         self._tar.addfile(entry)
 
     def commands(self) -> None:
-        """Add the Slurm commands. Root owns them, so that the stage cannot change them."""
+        """Add the Slurm commands. They belong to root, so that the stage cannot change them."""
         folder = tarfile.TarInfo(COMMANDS.lstrip("/"))
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
         self._tar.addfile(folder)

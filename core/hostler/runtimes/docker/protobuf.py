@@ -1,4 +1,4 @@
-"""The parts of Protocol Buffers that the calls of BuildKit need. Pure."""
+"""The parts of Protocol Buffers that BuildKit's calls need. Pure."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def texts(data: bytes, number: int) -> list[bytes]:
-    """The values of a field of bytes, text or messages."""
+    """All values of a field that contains bytes, text or messages."""
     return [value for found, value in fields(data) if found == number and isinstance(value, bytes)]
 
 
 def text(data: bytes, number: int) -> str:
-    """The last of them as text."""
+    """The last value of the field as text."""
     found = texts(data, number)
     return found[-1].decode("utf-8", "replace") if found else ""
 
 
 def written(number: int, value: bytes) -> bytes:
-    """A field of bytes."""
+    """A field with bytes."""
     return bytes([number << 3 | _BYTES]) + _size(len(value)) + value
 
 
 def written_number(number: int, value: int) -> bytes:
-    """A field of a number that is not negative."""
+    """A field with a number of at least 0."""
     return bytes([number << 3 | _VARINT]) + _size(value)
 
 
 def number_of(value: int | bytes | None) -> int:
-    """A field's number; 0 if it is left out. Raises BadMessage."""
+    """The number in a field; 0 if it is missing. Raises BadMessage."""
     if isinstance(value, bytes):
         raise BadMessage("no number")
     return value or 0

@@ -1,5 +1,5 @@
-"""The port and the labels of a container that is a replica of a service: on which address it is
-published; the agent reads its health check from the labels. Pure."""
+"""The published port and the labels of a container that is a replica of a service; the agent reads
+its health check from the labels. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hostler_agent.probed import LOOPBACK
 
 
 def as_service(body: ContainerBody, service: Service, address: str | None = None) -> ContainerBody:
-    """The same container as a replica of a service. The engine chooses the port, only on loopback
-    unless the config names an `address`, because users of the lab's network are not
-    authenticated."""
+    """The container's options as a replica of a service. The engine chooses the port. It listens
+    only on the loopback, unless the config names an `address`, because users of the lab's network
+    are not authenticated."""
     port = f"{service.port}/tcp"
     spec = json.dumps(service_spec(service), separators=(",", ":"))
     where = {ADDRESS: address} if address is not None else {}

@@ -1,5 +1,5 @@
-"""Pulls an image, reports progress, and says which built image no host has; `explain` has Docker's
-errors, `model/timings` the limit without progress."""
+"""Pulls an image, reports progress, and reports images of builds that no host has; `explain` has
+Docker's errors, `model/timings` the time limit without progress."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _COMPLETE = ("Download complete", "Pull complete", "Pushed")
 
 
 class PullProgress:
-    """Adds up Docker's progress of each layer of a pull or a push. It has no side effects."""
+    """Adds up Docker's progress over the layers of a pull or a push. It has no side effects."""
 
     def __init__(self) -> None:
         self._layers: dict[str, tuple[int, int]] = {}
 
     def update(self, line: Message) -> None:
-        """Take one line of Docker's progress."""
+        """Add one line of Docker's progress."""
         layer, detail = line.get("id"), line.get("progressDetail")
         if not isinstance(layer, str) or not isinstance(detail, dict):
             return
@@ -48,14 +48,14 @@ class PullProgress:
 
     @property
     def total(self) -> int | None:
-        """Bytes of the layers known so far; None before the first."""
+        """Bytes of the layers known so far; None before the first one."""
         return sum(total for _, total in self._layers.values()) if self._layers else None
 
 
 async def pull_for(link: HostLink, engine: Engine, job: Job, progress: Progress) -> str:
-    """Pull the job's image; its reference from now on.
+    """Pull the job's image; returns the reference to use from now on.
 
-    No registry knows images that were built or loaded by hand (docker load), but some engines give
+    No registry has images that were built or loaded by hand (docker load), but some engines give
     them digests. If the digest cannot be pulled, a local image of that name is used.
     """
     named = job.image or ""

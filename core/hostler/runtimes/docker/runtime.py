@@ -1,5 +1,5 @@
 """The runtime "docker": creates, starts, stops (TERM, grace, KILL) and removes containers, and
-refuses names that others use; `model/timings` has the times."""
+refuses names in use. `model/timings` has the times."""
 
 from __future__ import annotations
 
@@ -54,34 +54,34 @@ if TYPE_CHECKING:
     from hostler.runtimes.docker.engine import Engine
 
 _SMALL = 1024 * 1024
-"""Bytes of archives that travel in one call with the folders; bigger ones by the host's cache."""
+"""Most bytes of an archive sent in one call with the folders; larger ones use the host's cache."""
 
 _log = logging.getLogger("hostler.daemon")
 
 _CREATE_TRIES = 5
 _IN_THE_WAY = "cannot overwrite"
 _NO_IMAGE = "no such image"
-"""Docker and Podman differ in its first letter."""
+"""Lower-case, because the messages of Docker and Podman differ in the first letter."""
 
 
 class DockerRuntime:
-    """The runtime "docker". Holds nothing that matters: connections, and what saves round trips."""
+    """The runtime "docker". Its only state: connections, and values that save round trips."""
 
     def __init__(
         self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
     ) -> None:
-        """`blob_path`: where the content store keeps the file with a digest."""
+        """`blob_path`: returns the path of a file in the content store by its digest."""
         self._timings = timings
         self._blob_path = blob_path
         self._layouts = Layouts(blob_path)
         self._engines: dict[str, Engine] = {}
         self._limited: set[str] = set()
-        """Hosts whose Docker was seen to refuse larger limits."""
+        """Hosts whose Docker refused larger limits."""
         self._fresh: set[str] = set()
-        """Containers created by this very process and never started: need no look before."""
+        """Containers that this process created and never started: they need no check before."""
         self._told = Told()
         self._images: dict[str, tuple[str, str]] = {}
-        """Ref -> id of the image, and the name that it was asked for by."""
+        """Ref -> id of the image, and its name in the request."""
 
     @property
     def name(self) -> str:
@@ -90,7 +90,7 @@ class DockerRuntime:
 
     async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
         """Image, container, folders and archives. Raises EngineError, InputError, Unreachable."""
-        body = container_options(job)  # before anything is asked of the host
+        body = container_options(job)  # checked before any request to the host
         outlines = await self._layouts.of(job)
         check_mounts(job, outlines, WORK, mount_targets(job), writes_to_binds(job))
         if seen := await look_at_binds(link, job):
@@ -101,7 +101,7 @@ class DockerRuntime:
         if job.service is not None:
             body = as_service(body, job.service, job.address)
         config = await engine.image_config(body["Image"])
-        # A pull takes hours, and the host removes files of attempts without a container after one.
+        # A pull may take hours; after one, the host removes files of attempts without a container.
         if config is None and (job.secrets or job.nested):
             body = {**body, "Image": await pull_for(link, engine, job, progress)}
             config = await engine.image_config(body["Image"])
@@ -118,19 +118,19 @@ class DockerRuntime:
     async def prepare(
         self, link: HostLink, job: Job, sink: LogSink, progress: Progress
     ) -> SetupEnd:
-        """The image with what `setup` makes."""
-        from hostler.runtimes.docker.setup_image import set_up  # most stages have none
+        """Build the image with the result of `setup`, or find it."""
+        from hostler.runtimes.docker.setup_image import set_up  # most stages have no setup
 
         return await set_up(link, await self._engine(link), job, self._blob_path, sink, progress)
 
     async def base_digest(self, link: HostLink, job: Job, progress: Progress) -> str | None:
         """See `Runtime.base_digest`."""
-        from hostler.runtimes.docker.setup_image import base_digest  # most stages have none
+        from hostler.runtimes.docker.setup_image import base_digest  # most stages have no setup
 
         return await base_digest(link, await self._engine(link), job, progress)
 
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
-        """Start it once: a container that ran already is never run again."""
+        """Start it once: a container that has already run is never started again."""
         engine = await self._engine(link)
         if ref in self._fresh:
             self._fresh.discard(ref)
@@ -150,8 +150,8 @@ class DockerRuntime:
     async def _go_without_limits(
         self, host: str, engine: Engine, ref: str, error: EngineError
     ) -> NoReturn:
-        """The host's Docker may not raise limits, as in a container of its own: this one, which
-        never ran, and all later ones are made without. Raises Unreachable: it is begun again."""
+        """The host's Docker may not raise limits, for example inside a container. This container,
+        which never ran, and later ones are made without. Raises Unreachable, for a retry."""
         self._limited.add(host)
         _log.warning(
             "containers on %s get no unlimited locked memory and no large stack: %s",
@@ -163,10 +163,10 @@ class DockerRuntime:
         ) from error
 
     async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
-        """TERM, `grace` seconds, KILL. Done here and not by Docker, so that a daemon that comes
-        back finds nothing half done: it begins again.
+        """Send TERM, wait `grace` seconds, send KILL. Hostler does this itself, so that a restarted
+        daemon can repeat it from the start.
 
-        Raises Unkillable when even KILL does not end it (a GPU or a disk that hangs).
+        Raises Unkillable if it does not end even after KILL (a GPU or disk that hangs).
         """
         engine, ref = await self._engine(link), workload.ref
         left = self._told.left(ref, grace)
@@ -183,27 +183,27 @@ class DockerRuntime:
             raise Unkillable(link.host, said)
 
     async def _kill(self, engine: Engine, ref: str, signal: str) -> bool:
-        """Send it; False: it does not run any more."""
+        """Send a signal; returns False if the container no longer runs."""
         try:
             async with asyncio.timeout(self._timings.killed_within):
                 return await engine.kill(ref, signal)
         except TimeoutError:
-            return True  # Podman answers a SIGKILL when it has ended, and so maybe never
+            return True  # Podman answers a SIGKILL after the container's end, so possibly never
 
     async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
-        """Send a signal to its command, if that catches it; what was done."""
+        """See `Runtime.warn`."""
         return await warn_by(link, "container.warn", workload, warn)
 
     async def checkpoint(
         self, link: HostLink, workload: Workload, path: str, beside: str | None
     ) -> CheckpointSeen:
-        """When the checkpoint of what has ended was written to."""
+        """See `Runtime.checkpoint`."""
         return await checkpoint_by(link, "container.checkpoint", workload, path, beside)
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove the ended container; checkpoint volumes stay."""
         engine = await self._engine(link)
-        # An ended one without a code is one that Docker itself still believes to run.
+        # An ended container without an exit code is one that Docker still reports as running.
         live = workload.running or workload.created_only
         await engine.remove(workload.ref, force=workload.exit_code is None and not live)
         await link.call("kept.forget", {"attempt_id": workload.attempt_id})
@@ -212,12 +212,12 @@ class DockerRuntime:
         self._images.pop(workload.ref, None)
 
     async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
-        """Let what has ended stay, out of looks and without its log."""
+        """See `Runtime.keep`."""
         source = ArchiveSource(workload.attempt_id, self.name, workload.ref, "")
         return await link.keep_files(source, until)
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
-        """As it is now; None: it does not exist, or is not Hostler's."""
+        """Its current state; None: it does not exist, or is not Hostler's."""
         engine = await self._engine(link)
         data = await engine.inspect(ref)
         if data is None:
@@ -229,8 +229,8 @@ class DockerRuntime:
         return workload
 
     async def follow(self, link: HostLink, workload: Workload, sink: LogSink) -> None:
-        """Copy its output to the end. A stream may end because Docker restarts: only the container
-        having ended, and its last part being in the sink, counts."""
+        """Copy its output to the end. A stream may also end because Docker restarts: copying is
+        complete only if the container has ended and the sink has its last part."""
         ref, live = workload.ref, workload.running or workload.created_only
         while True:
             before = dict(sink.position)
@@ -247,7 +247,7 @@ class DockerRuntime:
                 raise EngineError(link.host, f"Docker did not send the whole log of {ref[:12]}")
 
     async def image_digest(self, link: HostLink, ref: str) -> str | None:
-        """`name@sha256:...`, or the image's id where no registry knows it."""
+        """`name@sha256:...`; if no registry has the image, its id."""
         if ref not in self._images:
             await self.inspect(link, ref)
         image, name = self._images.get(ref, ("", ""))
@@ -256,8 +256,8 @@ class DockerRuntime:
     async def sweep(
         self, link: HostLink, daemon_id: str, keep: Collection[str], dry_run: bool = False
     ) -> int:
-        """Remove this daemon's checkpoint volumes but those in `keep`; how many. One that a
-        container still uses stays."""
+        """Remove this daemon's checkpoint volumes except those in `keep`; returns how many. A
+        volume that a container uses stays."""
         engine = await self._engine(link)
         found = await engine.checkpoints(daemon_id)
         doomed = [volume for volume, key in found.items() if key not in keep]
@@ -266,7 +266,7 @@ class DockerRuntime:
         return sum([await engine.remove_volume(volume) for volume in doomed])
 
     async def close(self) -> None:
-        """Drop all connections to Dockers."""
+        """Close all connections to Docker."""
         engines, self._engines = self._engines, {}
         for engine in engines.values():
             await engine.close()
@@ -275,7 +275,7 @@ class DockerRuntime:
         url = await docker_url(link)
         engine = self._engines.get(link.host)
         if engine is None or engine.url != url:
-            # With the SDK, which no daemon needs whose hosts run no containers.
+            # Also imports the SDK, which is not needed if no host runs containers.
             from hostler.runtimes.docker.engine import Engine
 
             self._engines[link.host] = Engine(link.host, url, self._timings)
@@ -298,8 +298,8 @@ class DockerRuntime:
         config: Message | None,
         progress: Progress,
     ) -> tuple[str, bool]:
-        """The container's id, and whether it has been started already. `config`: what the image
-        says, None where it was not there."""
+        """The container's id, and whether it was already started. `config`: the image's settings;
+        None: the host did not have the image."""
         pulled = False
         for _ in range(_CREATE_TRIES):
             try:
@@ -309,7 +309,7 @@ class DockerRuntime:
                     found = await engine.inspect(job.name)
                     if found is not None:
                         return _ours(link.host, job, found)
-                    # The name of a create whose reply was lost, or of one being removed.
+                    # A create whose reply was lost, or a container being removed, has the name.
                     await asyncio.sleep(self._timings.docker_again)
                 elif error.status == 404 and _NO_IMAGE in error.message.lower() and not pulled:
                     body = {**body, "Image": await pull_for(link, engine, job, progress)}
@@ -367,8 +367,8 @@ class DockerRuntime:
 
 
 async def _unpack(engine: Engine, job: Job, ref: str, packed: bytes) -> None:
-    """Docker mounts a volume where links of the image lead: with a link in the place of one of our
-    folders, what is meant for the volume would be unpacked beside it. So it goes first."""
+    """Docker follows the image's links to mount volumes. If a link has the place of one of our
+    folders, the files for the volume would be unpacked elsewhere, so the link is replaced first."""
     try:
         await engine.put_archive(ref, "/", packed, replace=False)
     except EngineError as error:
@@ -379,7 +379,7 @@ async def _unpack(engine: Engine, job: Job, ref: str, packed: bytes) -> None:
 
 
 def _with_programs(body: ContainerBody, config: Message | None) -> ContainerBody:
-    """The options for the image as it is there. Without it they stay: the create says so."""
+    """The options with the image's PATH; without its settings they stay: create then fails."""
     return body if config is None else with_user_programs(body, strings(config.get("Env") or []))
 
 

@@ -1,6 +1,5 @@
-"""The client of Docker's SDK, with limits on answers (64 MiB, seconds) and the oldest API version
-accepted. A host may be hostile: the answers of its Docker are limited here for all calls, in bytes
-and in seconds, headers included."""
+"""The client of Docker's SDK, with limits on answers (64 MiB, seconds) and the oldest accepted API
+version. A host may be hostile, so the limits hold for the answers to all calls, with headers."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 ANSWER_CAP = 64 * MIB
-"""Bytes of one whole answer: the longest lists of real hosts are far below."""
+"""Most bytes of one answer; the longest lists of real hosts are far smaller."""
 _OLDEST_API = "1.41"
 
 
@@ -30,19 +29,19 @@ class BadAnswer(docker.errors.DockerException):  # type: ignore[misc]
 
 
 class _Socket(socket.socket):
-    """Reads at most so many bytes, for at most so many seconds: `settimeout` alone limits only the
-    wait for the next byte."""
+    """Reads a limited number of bytes for a limited time; `settimeout` limits only the wait for the
+    next byte."""
 
     _left = 0
     _until = 0.0
 
     def expect(self, seconds: float) -> None:
-        """An answer begins."""
+        """Set the limits for a new answer."""
         self._left = ANSWER_CAP
         self._until = time.monotonic() + seconds
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
-        """See `socket`; every read of an answer uses this."""
+        """See `socket`; all reads of an answer use this method."""
         remaining = self._until - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("timed out")
@@ -55,7 +54,8 @@ class _Socket(socket.socket):
 
 
 class _Connection(UnixHTTPConnection):  # type: ignore[misc]
-    """The SDK's own class leaves its socket to the garbage collector when nothing listens."""
+    """Closes its socket if nothing listens; the SDK's own class leaves it to the garbage
+    collector."""
 
     def connect(self) -> None:
         made = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -94,24 +94,25 @@ class _Adapter(UnixHTTPAdapter):  # type: ignore[misc]
         if refused := _not_taken(response):
             response.close()
             raise BadAnswer(refused)
-        response.encoding = "utf-8"  # to guess one takes minutes for a long text
+        response.encoding = "utf-8"  # guessing the encoding of a long text takes minutes
         return response
 
 
 def _not_taken(response: requests.Response) -> str | None:
-    """Refuses features that Docker never uses and that would bypass the limits."""
+    """Why an answer is refused: it uses features that Docker never uses and that would bypass the
+    limits. None: it is accepted."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         return "sent an answer that is compressed"
     return "sent its caller elsewhere" if response.is_redirect else None
 
 
 def connect(url: str, timeout: float, connections: int) -> docker.APIClient:
-    """A client at `unix://...` that has agreed on an API version. Blocks for one round trip."""
+    """A client at `unix://...` that has negotiated an API version. Blocks for one round trip."""
     client = docker.APIClient(base_url=url, version=_OLDEST_API, timeout=timeout)
     try:
         adapter = _Adapter(f"http+{url}", timeout=timeout, max_pool_size=connections)
         client.mount("http+docker://", adapter)
-        # The environment's proxies and .netrc are not for a Unix socket, and cost time each call.
+        # A Unix socket needs no proxies and no .netrc; reading them would take time at each call.
         client.trust_env = False
         client._version = client._retrieve_server_version()
     except BaseException:

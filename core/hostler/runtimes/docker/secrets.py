@@ -1,4 +1,4 @@
-"""Puts the secrets of a job onto its host before its container is made; refuses mounts that would
+"""Puts the secrets of a job onto its host before the container is made; refuses mounts that would
 show other secrets, and images without `sh`."""
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from hostler.runtimes.docker.engine import Engine
 
 _HOLDS_SECRETS = re.compile(r"/|/run|/run/user(?:/.*)?|/dev|/dev/shm|/dev/shm/hostler-secrets-.*")
-"""Folders of a host with the secrets of all its attempts: `hostler_agent.secretfiles`."""
+"""Folders of a host with the secrets of all its attempts: see `hostler_agent.secretfiles`."""
 
 
 def check_holds_no_secrets(host: str, path: str, answer: Message) -> None:
-    """Raises EngineError for a folder that would show a container the secrets of others, which are
-    its login's, too. `answer`: the host's report on it."""
+    """Raises EngineError for a folder that would show a container the secrets of other attempts of
+    the same login. `answer`: the host's report on the folder."""
     real = answer.get("real")
     if _HOLDS_SECRETS.fullmatch(posixpath.normpath(real if isinstance(real, str) else path)):
         raise EngineError(
@@ -38,8 +38,8 @@ def check_holds_no_secrets(host: str, path: str, answer: Message) -> None:
 async def secrets_placed(
     link: HostLink, job: Job, body: ContainerBody, config: Message | None
 ) -> ContainerBody:
-    """The body with its secrets, whose files are then on the host. `config`: the image's settings.
-    Raises EngineError if the host has no place for them."""
+    """Put the secret files on the host; returns the body that mounts them. `config`: the image's
+    settings. Raises EngineError if the host has no place for them."""
     entry = strings((config or {}).get("Entrypoint") or [])
     asked = {"attempt_id": job.attempt_id, "values": secret_values(job)}
     answer = await link.call("secret.put", asked)
@@ -47,8 +47,8 @@ async def secrets_placed(
 
 
 async def check_shell(engine: Engine, job: Job, ref: str) -> None:
-    """Raises EngineError if a container that needs a shell for its secrets has none. Docker itself
-    does not report that: its init, which runs inside, ends with 127."""
+    """Raises EngineError if a container needs a shell for its secrets and has none. Docker does not
+    report this: its init process in the container just ends with 127."""
     if not needs_shell(job):
         return
     found = await engine.inspect(ref) or {}

@@ -1,8 +1,8 @@
-"""A session of a build by BuildKit: the connection over which dockerd requests what the build
-needs; `session_calls` answers.
+"""A session of a build by BuildKit: the connection over which dockerd requests the files, logins
+and secrets of the build; `session_calls` answers.
 
-The connection is turned round: dockerd is the client. It may request only what is in one value,
-`Offer`, and nothing else of the daemon's machine.
+The connection is reversed: dockerd is the client. It can request only the content of one `Offer`,
+and nothing else of the daemon's machine.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _HEAD_CAP = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that is served."""
+    """A running session."""
 
     name: str
     _host: str
     _serving: asyncio.Future[None]
 
     def check(self) -> None:
-        """Raises the error that ended it: InputError or StateError if files cannot be read,
-        Unreachable if its connection was cut."""
+        """Raises the error that ended the session: InputError or StateError if files cannot be
+        read, Unreachable if its connection was cut."""
         if not self._serving.done():
             return
         self._serving.result()
@@ -39,8 +39,8 @@ class Session:
 
 @asynccontextmanager
 async def session(link: HostLink, offer: Offer, key: str = "") -> AsyncIterator[Session]:
-    """A session that is served until the end of the block. `key`: builds with equal ones have equal
-    files; BuildKit compares sizes and times, which mean nothing here."""
+    """A session that runs until the end of the block. `key`: equal only for builds with equal
+    files; under one key BuildKit compares only sizes and times, and all times are equal here."""
     name = uuid.uuid4().hex
     stream = await link.open_docker()
     try:
@@ -65,7 +65,7 @@ async def _turn_round(host: str, stream: ByteStream, name: str, key: str) -> Non
     await stream.write("\r\n".join((*lines, "", "")).encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        # One byte at a time: what follows belongs to HTTP/2 already.
+        # One byte at a time, because the bytes after the head already belong to HTTP/2.
         data = await stream.read(1)
         if not data:
             raise Unreachable(host, "Docker closed the connection without an answer")

@@ -1,4 +1,4 @@
-"""The calls of a session that BuildKit may make (files, logins, secrets, health): the parts of
+"""The calls of a session that BuildKit may make (files, logins, secrets, health), with the parts of
 HTTP/2 and gRPC that it uses, and limits."""
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ METHODS = (HEALTH, NAMED_VALUE, LOGIN, FILES)
 _SERVING = b"\x08\x01"
 _OK, _INVALID, _NOT_FOUND, _UNIMPLEMENTED = "0", "3", "5", "12"
 _REQUEST_CAP = 64 * 1024
-"""Bytes of one call with one answer."""
+"""Most bytes of one call that has one answer."""
 _MOST_CALLS = 64
 _MOST_WALKS = 32
-"""How often one session may begin to send files, which takes a while. BuildKit asks a few times."""
+"""Most times that one session may start to send files, which takes a while; BuildKit needs a
+few."""
 _DIR_NAME = b"dir-name"
 _INCLUDED, _FOLLOWED = b"include-patterns", b"followpaths"
 _ENCODED = b"followpaths-encoded"
 CONTEXT, DOCKERFILE = "context", "dockerfile"
-"""BuildKit's names for the files, and for the Dockerfile alone."""
+"""BuildKit's names for the files of the build, and for the Dockerfile alone."""
 
 _Answer = tuple[str, bytes | None]
 """Status, and the message if there is one."""
@@ -44,15 +45,15 @@ _Answer = tuple[str, bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """All that one build may request."""
+    """Everything that one build may request."""
 
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     logins: Mapping[str, Login] = field(default_factory=dict)
-    """By registry."""
+    """Registry -> login."""
     files: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
-    """By `CONTEXT` and `DOCKERFILE`."""
+    """The files for `CONTEXT` and `DOCKERFILE`."""
     told: Callable[[int], None] = lambda _count: None
-    """Called with the bytes of files that were sent."""
+    """Called with the number of sent bytes of files."""
 
 
 class Calls:
@@ -70,7 +71,7 @@ class Calls:
         """Status, and the unsent part of the message: files may fill the connection's window."""
 
     async def serve(self) -> None:
-        """Serve until the connection ends. Raises InputError, StateError if files cannot be
+        """Answer calls until the connection ends. Raises InputError, StateError if files cannot be
         read."""
         self._http.initiate_connection()
         while True:
@@ -117,13 +118,13 @@ class Calls:
             self._methods[number], self._bodies[number] = method, bytearray()
 
     def _files(self, said: Mapping[bytes, list[bytes]]) -> Sequence[Piece] | None:
-        """The requested files; None: there are no such files."""
+        """The requested files; None: the session does not have them."""
         name = said.get(_DIR_NAME, [b""])[0].decode("latin-1")
         files = self._offer.files.get(name)
         if files is None or name != CONTEXT:
             return files
         if _INCLUDED in said:
-            return ()  # it looks for `.dockerignore`, which was respected already
+            return ()  # it requests `.dockerignore`, which was applied already
         return files if _ENCODED in said else followed(files, said.get(_FOLLOWED, ()))
 
     def _feed(self, number: int, data: bytes) -> None:
@@ -142,7 +143,7 @@ class Calls:
         return self._methods.pop(number, ""), bytes(self._bodies.pop(number, b""))
 
     async def _send_files(self, number: int) -> None:
-        """As much as the other side takes now."""
+        """Send as many bytes as the other side accepts now."""
         sender = self._senders[number]
         while (room := self._room(number)) > 0:
             data = await sender.take(room)
@@ -163,7 +164,7 @@ class Calls:
         self._answers[number] = status, bytearray(framed)
 
     def _send_answers(self) -> None:
-        """As much as the other side takes now."""
+        """Send as many bytes as the other side accepts now."""
         for number, (status, left) in tuple(self._answers.items()):
             while left and (room := self._room(number)) > 0:
                 self._http.send_data(number, bytes(left[:room]))
@@ -194,7 +195,7 @@ class Calls:
         return _UNIMPLEMENTED, None
 
     def _login(self, host: str) -> bytes:
-        """ "No login" is a valid answer: the registry may need none."""
+        """The login for a registry; an empty one is valid, since the registry may need none."""
         login = self._offer.logins.get(registry_of_host(host))
         if login is None:
             return b""

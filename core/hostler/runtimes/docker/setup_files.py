@@ -1,8 +1,7 @@
 """Chooses the files that a `setup` beside an image gets, and packs them with it: at most 256 MiB,
 no `pip install -e`, settings of pip and uv. Blocks.
 
-What is not packed cannot be seen by the setup: so these files and the text are all that decides
-what it makes.
+The setup sees only the packed files. So its result depends only on them and on its text.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ class Asked:
 
     text: str
     names: tuple[str, ...] | None
-    """Of `setup_files`; None: the usual files, and the files that the text names."""
+    """Names in `setup_files`; None: the usual files, and the files that the text names."""
     cwd: str
-    """Where the text starts to run, relative to the source."""
+    """The folder in which the text starts to run, relative to the source."""
 
 
 def chosen(asked: Asked, pieces: Mapping[str, Piece]) -> list[Piece]:
-    """The files, sorted. Raises InputError for files that no image can have."""
+    """The files, sorted. Raises InputError for files that cannot be in an image."""
     if installs_folder(asked.text):
         raise InputError(
             "setup installs the working folder itself (pip install -e), which no image can have",
@@ -129,14 +128,14 @@ def _is_file(pieces: Mapping[str, Piece], name: str) -> bool:
 
 
 class Packing:
-    """Writes the context of the build into a file, as a tar: equal for equal files."""
+    """Writes the build's context as a tar into a file; equal files give equal bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     def add(self, asked: Asked, script: str, pieces: Iterable[Piece]) -> str:
-        """Add all but the Dockerfile. The digest of it."""
+        """Add everything except the Dockerfile; returns the digest of the tar so far."""
         self._add_text(SCRIPT, script)
         self._add_text(TEXT, asked.text)
         folder = tarfile.TarInfo(posixpath.join(FILES, asked.cwd))
@@ -152,7 +151,7 @@ class Packing:
         return digest.hexdigest()
 
     def close(self, dockerfile: str) -> None:
-        """Add the Dockerfile: that is all."""
+        """Add the Dockerfile and end the tar."""
         self._add_text("Dockerfile", dockerfile)
         self._tar.close()
         self._file.flush()
@@ -174,7 +173,7 @@ class Packing:
 
 
 class _Content(io.RawIOBase):
-    """The content of a file of an archive."""
+    """The content of one file of an archive."""
 
     def __init__(self, piece: Piece) -> None:
         self._piece, self._at = piece, 0
@@ -196,8 +195,8 @@ _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
 
 def settings_of(env: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The variables that say where packages come from: settings of pip and uv, which change the
-    name, and proxies, which do not."""
+    """The variables that choose the source of packages: settings of pip and uv, which are part of
+    the image's name, and proxies, which are not."""
     names = [name for name in sorted(env) if _NAME.fullmatch(name)]
     settings = {name: env[name] for name in names if name.startswith(_SETTINGS)}
     proxies = {name: env[name] for name in names if name.lower() in _PROXIES}

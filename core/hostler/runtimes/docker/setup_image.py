@@ -1,7 +1,7 @@
-"""Builds the image of a stage with `setup` beside `image`, one layer on that image, or finds it:
-what its key is made of, its Dockerfile and script.
+"""Builds the image of a stage with `setup` beside `image`, or finds it: one layer on that image,
+with the key, the Dockerfile and the script.
 
-Its name on the host says what it is made of, so that all runs that ask the same find it there.
+The image's name on the host contains the key, so all runs with the same setup find it there.
 """
 
 from __future__ import annotations
@@ -51,22 +51,23 @@ if TYPE_CHECKING:
 _PLACE = "/hostler-setup"
 _FORMAT = "1"
 _SLACK = 10
-"""Seconds that the script gives a setup beyond its time limit, which Hostler enforces before."""
+"""Seconds that the script adds to the setup's time limit; Hostler itself enforces the limit
+before."""
 _UNTAG_WITHIN = 10.0
 _TURNS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-"""Host and name -> the task that builds it now; others wait and use the result."""
+"""Host and name -> lock of the task that builds it; other tasks wait and use the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """One image to build if it is missing."""
+    """An image to build if it is missing."""
 
     names: tuple[str, str]
-    """Its names of this month and of the month before."""
+    """Its names of this month and of the previous month."""
     base: str
     """Id of its base image."""
     base_name: str
-    """Of that image during the build: only names can be built on."""
+    """Temporary name of the base image, because a build needs a name."""
     size: int
     """Bytes of the build's context."""
 
@@ -122,7 +123,7 @@ async def _base(link: HostLink, engine: Engine, job: Job, progress: Progress) ->
 
 
 async def _known(link: HostLink, wanted: _Wanted) -> str | None:
-    """Its id, if it exists already; the call marks it as used."""
+    """The image's id, if it exists; the call marks the image as used."""
     for name in wanted.names:
         found = await inspect_image(link, name)
         if found is not None:
@@ -144,7 +145,7 @@ async def _build(
     try:
         built = await builder.build(link, _build_job(job, wanted), sink, progress)
     finally:
-        with contextlib.suppress(HostError, TimeoutError):  # gc removes what stays
+        with contextlib.suppress(HostError, TimeoutError):  # gc removes it if this fails
             async with asyncio.timeout(_UNTAG_WITHIN):
                 await untag(link, wanted.base_name)
     failpoint("after_build")
@@ -177,7 +178,7 @@ def _end(built: Built, digest: str) -> SetupEnd:
 def _wanted(
     job: Job, base: str, blob_path: Callable[[str], Path], file: IO[bytes], has_mounts: bool
 ) -> _Wanted:
-    """Reads files, and writes the context: in a thread. Raises InputError."""
+    """Read the files and write the context; called in a thread. Raises InputError."""
     workdir = relative(job.workdir) if job.workdir and not job.workdir.startswith("/") else ""
     asked = Asked(job.setup or "", job.setup_files, workdir)
     settings, _ = settings_of(job.env)
@@ -193,8 +194,8 @@ def _wanted(
 
 
 def _dockerfile(base: str, settings: Mapping[str, str], has_mounts: bool, limit: int) -> str:
-    """`limit`: seconds after which the script ends itself. It is not part of what the image is made
-    of: the same setup with another limit makes the same image."""
+    """The Dockerfile. `limit`: seconds after which the script ends itself. The limit is not part of
+    the key: the same setup with another limit gives the same image."""
     lines = [f"FROM {base}", "USER 0:0", *(f"ARG {name}" for name in settings)]
     if has_mounts:
         said = json.dumps(["/bin/sh", f"{_PLACE}/{SCRIPT}", str(limit)])
@@ -204,11 +205,11 @@ def _dockerfile(base: str, settings: Mapping[str, str], has_mounts: bool, limit:
 
 
 def _script(workdir: str) -> str:
-    """Runs the text as a process's setup is run: the first line that fails ends it.
+    """Runs the text like the setup of a process: the first line that fails ends it.
 
-    Its first line of output says that the container runs, so that a stop need not wait for it. It
-    ends by itself after the time limit, also where the daemon was killed and BuildKit did not end
-    the container: all other processes end with it, since it is the container's first.
+    Its first line of output shows that the container runs, so that a stop need not wait. After the
+    time limit it ends itself, even if the daemon was killed and BuildKit did not end the container.
+    It is the container's first process, so all others end with it.
     """
     place = shlex.quote(f"{_PLACE}/{FILES}/{workdir}")
     text = f"{_PLACE}/{TEXT}"

@@ -1,8 +1,8 @@
-"""Names of the images that `setup` beside `image` makes, and when one counts as unused (not used
-this month or last). Pure.
+"""Names of the images that `setup` beside `image` makes, and when an image is unused (neither this
+month nor last). Pure.
 
-An image that is used gets a name with this month. So names alone tell `hostler gc` which images are
-unused.
+An image that is used gets a name with the current month, so `hostler gc` finds unused images by
+their names.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _MONTH = re.compile(r"(?:base-)?(\d{6}):[0-9a-f]{64}")
 
 
 def names_of_setup(daemon_id: str, key: str, now: float) -> tuple[str, str]:
-    """The names of this month and of the month before."""
+    """The names of this month and of the previous month."""
     start, this = _start(daemon_id), _months(now)
     return f"{start}{_text(this)}:{key}", f"{start}{_text(this - 1)}:{key}"
 
 
 def name_of_base(daemon_id: str, key: str, now: float) -> str:
-    """The temporary name of a base image during a build: only names can be built on."""
+    """The temporary name of a base image during a build, because a build needs a name."""
     return f"{_start(daemon_id)}base-{_text(_months(now))}:{key}"
 
 
 def is_unused(name: str, daemon_id: str, now: float) -> bool:
-    """Whether it is such a name of before last month."""
+    """Whether this is the name of such an image from before the previous month."""
     start = _start(daemon_id)
     found = _MONTH.fullmatch(name.removeprefix(start)) if name.startswith(start) else None
     return found is not None and found[1] < _text(_months(now) - 1)

@@ -1,5 +1,5 @@
-"""Turns BuildKit's progress messages into log lines, and keeps which step failed. Pure but for its
-own state."""
+"""Turns BuildKit's progress messages into log lines, and stores which step failed. Pure except for
+its own state."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class Trace:
     _numbers: dict[str, int] = field(default_factory=dict)
     _told: set[tuple[str, str]] = field(default_factory=set)
     step: str = ""
-    """The step that began last."""
+    """The step that started last."""
     failed: str = ""
     """The step that failed."""
     tail: bytes = b""
     """The end of the commands' output."""
     _silent: dict[str, float] = field(default_factory=dict)
-    """Commands that have begun and have written nothing yet -> when they began."""
+    """Commands without output so far -> when they started."""
 
     def lines(self, aux: object, now: float = 0.0) -> bytes:
-        """The new lines of a message that came at `now`; none of an invalid one."""
+        """The new lines of a message that arrived at `now`; empty for an invalid message."""
         try:
             data = base64.b64decode(aux, validate=True) if isinstance(aux, str) else b""
             out = [line for each in texts(data, _VERTEX) for line in self._vertex(each)]
             logs = b"".join(self._log(each) for each in texts(data, _LOG))
             for each in texts(data, _VERTEX):
                 self._note_command(each, now)
-        except ValueError:  # BadMessage among them, and what is no base64
+        except ValueError:  # BadMessage, or invalid base64
             return b""
         self.tail = (self.tail + logs)[-_TAIL:]
         return b"".join(out) + logs
 
     def _vertex(self, data: bytes) -> list[bytes]:
-        # What is remembered of ten thousand steps is short, whatever a host says.
+        # Stored values are short, since a host may report ten thousand steps.
         digest, name, error = text(data, 1)[:200], clean_line(text(data, 3), 500), text(data, 7)
         if len(self._numbers) >= _MOST_STEPS and digest not in self._numbers:
             return []
@@ -63,8 +63,8 @@ class Trace:
         return [f"#{number} {line}\n".encode() for line in said]
 
     def is_starting(self, now: float, within: float) -> bool:
-        """Whether a command began less than `within` seconds ago and has written nothing: its
-        container may not run yet."""
+        """Whether a command started less than `within` seconds ago and has no output: its container
+        may not run yet."""
         return any(now - begun < within for begun in self._silent.values())
 
     def _log(self, data: bytes) -> bytes:
@@ -73,7 +73,7 @@ class Trace:
 
     def _note_command(self, data: bytes, now: float) -> None:
         digest, seen = text(data, 1)[:200], {number for number, _ in fields(data)}
-        if 6 in seen:  # it has ended
+        if 6 in seen:  # the step has ended
             self._silent.pop(digest, None)
         elif 5 in seen and _RUN.match(text(data, 3)) and self._is_new(digest, "command"):
             self._silent[digest] = now

@@ -1,5 +1,5 @@
-"""Waits for the end of a container, and remembers which were sent TERM, so that none gets it
-twice."""
+"""Waits for the end of a container, and stores which containers were sent TERM, so that none gets
+it twice."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from hostler.runtimes.docker.http import request
 
 
 class Told:
-    """Which containers were sent TERM, and when: a stop that is repeated after a lost connection
-    sends no second TERM, at which many programs end at once."""
+    """Which containers were sent TERM, and when. A stop that is repeated after a lost connection
+    must not send a second TERM, at which many programs end at once."""
 
     def __init__(self) -> None:
         self._sent: dict[str, float] = {}
 
     def sent(self, ref: str) -> None:
-        """TERM was sent to this container now."""
+        """Store that TERM was sent to this container now."""
         self._sent[ref] = time.monotonic()
 
     def left(self, ref: str, grace: float) -> float | None:
-        """Seconds left of its grace; None: it was not sent TERM."""
+        """Remaining seconds of its grace period; None: it was not sent TERM."""
         sent = self._sent.get(ref)
         return None if sent is None else max(grace - (time.monotonic() - sent), 0.0)
 
     def forget(self, ref: str) -> None:
-        """The container was removed."""
+        """Remove a container that no longer exists."""
         self._sent.pop(ref, None)
 
 
@@ -47,5 +47,6 @@ async def ends_within(link: HostLink, ref: str, patience: float) -> bool:
         if error.status == 404:
             return True
         raise
-    # Docker itself went away. To take that for patience at its end would kill too early.
+    # Docker itself stopped answering. This must not count as the end of the wait, which would kill
+    # the container too early.
     raise Unreachable(link.host, f"Docker stopped answering while it stopped {ref[:12]}")

@@ -1,5 +1,5 @@
-"""Reads `docker inspect` into a Workload: state, times, and the signal behind an exit code.
-Pure."""
+"""Reads the answer of `docker inspect` into a Workload: state, times, and the signal behind an exit
+code. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGNALS = range(1, 65)
 
 
 def workload_from_inspect(data: Message) -> Workload | None:
-    """The workload of one inspected container; None for one that is not Hostler's."""
+    """The workload of one inspected container; None: it is not Hostler's."""
     if not is_ours(data):
         return None
     labels, state = labels_of(data), state_of(data)

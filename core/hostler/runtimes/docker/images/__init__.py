@@ -1,2 +1,2 @@
-"""Copies images between hosts without a registry: takes them by a push, and loads only the layers
-that a host lacks."""
+"""Copies images between hosts without a registry: receives them by a push, and loads only the
+layers that a host lacks."""

@@ -1,8 +1,9 @@
 """Decides which layers of an image a host lacks, the content of the archive for it, and the names
 of delivered and built images. Pure.
 
-The archive is an OCI layout with Docker's `manifest.json` beside it: the classic image store reads
-that one, the containerd store the layout. Both take an archive without layers that they have.
+The archive is an OCI layout with Docker's `manifest.json`. Docker's classic image store reads that
+file, its containerd store reads the layout. Both accept an archive without the layers that they
+already have.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _LONGEST_NAME = 60
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of the archive: either `data`, or the blob with that digest."""
+    """A file of the archive: either `data`, or the blob with this digest."""
 
     name: str
     size: int
@@ -31,18 +32,18 @@ class Entry:
 
 
 def shared_layers(diff_ids: Sequence[str], others: Iterable[Sequence[str]]) -> int:
-    """How many of the lowest layers the host has in some image. A layer counts only with all layers
-    below it: Docker knows a layer by the whole chain."""
+    """How many of the lowest layers the host has in one of its images. A layer counts only together
+    with all layers below it, because Docker identifies a layer by the whole chain."""
     return max((_common(diff_ids, other) for other in others), default=0)
 
 
 def missing_layers(manifest: Manifest, shared: int) -> tuple[Blob, ...]:
-    """The layers above the shared ones, without repetitions."""
+    """The layers above the shared ones, without duplicates."""
     return tuple({blob.digest: blob for blob in manifest.layers[shared:]}.values())
 
 
 def names_of_built(daemon_id: str) -> str:
-    """The prefix of image names that runs have built; the run and the stage follow."""
+    """The prefix of the names of images that runs built; run and stage follow."""
     return f"hostler/{daemon_id[:8]}/"
 
 
@@ -53,7 +54,7 @@ def names_of(daemon_id: str) -> str:
 
 def local_name(daemon_id: str, image: str, config: str) -> str:
     """The name of a delivered image on its host. Each content has its own name, so a delivery never
-    gives an existing tag to another image."""
+    moves an existing name to another image."""
     name = repository(image).rpartition("/")[2]
     plain = _ODD.sub("-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-") or "image"
     return f"{names_of(daemon_id)}{plain}:{config[:16]}"

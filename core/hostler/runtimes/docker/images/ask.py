@@ -1,5 +1,5 @@
-"""Asks a host's Docker which images it has and for which platform, and sets and removes our names
-there."""
+"""Requests from a host's Docker the list of its images and its platform, and sets and removes
+Hostler's image names there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def list_images(link: HostLink) -> list[Message]:
 
 
 async def tag(link: HostLink, image: str, name: str) -> None:
-    """Give an image another name, one of Hostler's."""
+    """Give an image another name, which belongs to Hostler."""
     repository, _, last = name.rpartition(":")
     path = f"/images/{quote(image)}/tag"
     async with request(link, "POST", path, {"repo": repository, "tag": last}):
@@ -50,8 +50,8 @@ async def tag(link: HostLink, image: str, name: str) -> None:
 
 
 async def untag(link: HostLink, name: str, *, prune: bool = False) -> bool:
-    """Remove one of Hostler's names; whether it is gone. Without `prune` the layers stay. An image
-    that a container uses stays; this is no error."""
+    """Remove one of Hostler's names; returns whether it no longer exists. Without `prune` the
+    layers stay. An image that a container uses stays without an error."""
     try:
         path = f"/images/{quote(name)}"
         async with request(link, "DELETE", path, {} if prune else {"noprune": "1"}):
@@ -65,15 +65,15 @@ async def untag(link: HostLink, name: str, *, prune: bool = False) -> bool:
 async def untag_all(
     link: HostLink, is_doomed: Callable[[str], bool], *, prune: bool = False
 ) -> int:
-    """Remove all image names that `is_doomed` selects; how many are gone."""
+    """Remove all image names for which `is_doomed` is true; returns how many were removed."""
     tags = {tag for image in await list_images(link) for tag in strings(image.get("RepoTags"))}
     doomed = sorted(filter(is_doomed, tags))
     return sum([await untag(link, name, prune=prune) for name in doomed])
 
 
 def layers_of(found: Message) -> tuple[str, ...]:
-    """The layers of an image as Docker describes it, lowest first; none if they are too many or
-    invalid. They are kept in memory: a host could report millions."""
+    """The layers of an image in Docker's description, lowest first; empty if they are too many or
+    invalid. They are kept in memory, and a host could report millions."""
     layers = items(table(found.get("RootFS")).get("Layers"))
     try:
         return tuple(map(digest_of, layers)) if len(layers) <= MOST_LAYERS else ()

@@ -1,5 +1,5 @@
-"""Copies an image of the content store to a host: the layers that it lacks, and an archive composed
-there; how often progress is shown."""
+"""Copies an image of the content store to a host: sends the missing layers, and the agent composes
+an archive. Also limits how often progress is shown."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from hostler.store.content import ContentStore
 from hostler_agent.json_values import Message, Outgoing, string
 
 _INLINE = 256 * 1024
-"""Bytes up to which a file is sent with the list; larger ones go through the host's cache."""
+"""Most bytes of a file that is sent with the list; larger ones use the host's cache."""
 _MOST_IMAGES = 500
 _TOLD_EVERY = 0.5
 _NO_ANSWER = 503
-"""The agent's status for a Docker that ended or was killed."""
+"""The agent's status if Docker ended or was killed."""
 
 
 class Told:
-    """Reports from time to time how much of an image has arrived."""
+    """Reports progress at intervals: how much of an image has arrived."""
 
     def __init__(self, what: str, progress: Progress, every: float = _TOLD_EVERY) -> None:
         self._what, self._progress, self._every = what, progress, every
         self._at = -math.inf
 
     def __call__(self, there: int, total: int, before: int = 0) -> None:
-        """So many bytes of one layer, added to those of earlier layers."""
+        """Report `there` bytes of one layer after `before` bytes of earlier layers."""
         now, done = time.monotonic(), before + there
         if now - self._at >= self._every or done in (0, total):
             self._at = now
@@ -51,8 +51,8 @@ class Told:
 
 
 class Loader:
-    """Loads images on hosts. Remembers the layers of known images of hosts: an image with the same
-    id never changes."""
+    """Loads images on hosts. Caches the layers of images that hosts have: an image with the same id
+    never changes."""
 
     def __init__(self, content: ContentStore) -> None:
         self._content = content
@@ -61,8 +61,8 @@ class Loader:
     async def load(
         self, link: ImageLink, taken: Taken, name: str, progress: Progress, what: str = ""
     ) -> str:
-        """Load it under a name; the id by which the host's Docker knows it then. Existing layers
-        are not sent. Raises EngineError, Unreachable. `what`: its name for people."""
+        """Load an image under a name; returns its id in the host's Docker. Existing layers are not
+        sent. Raises EngineError, Unreachable. `what`: its name for people."""
         there = await self._there(link, taken, name)
         if there is not None:
             return there
@@ -71,7 +71,7 @@ class Loader:
         try:
             return await self._load(link, taken, name, shared, told)
         except EngineError as error:
-            # A layer was removed meanwhile, or an engine wants what it could do without.
+            # A layer was removed meanwhile, or the engine requires layers that it already has.
             with contextlib.suppress(HostError):
                 await untag(link, name)
             if not shared or isinstance(error, HostFault):
@@ -118,7 +118,7 @@ class Loader:
         images = [image for image in told[:_MOST_IMAGES] if image]
         found = [await self._of(link, image) for image in images]
         for key in [key for key in self._layers if key[0] == link.host and key[1] not in images]:
-            self._layers.pop(key, None)  # a host may have new ones each time
+            self._layers.pop(key, None)  # old entries must not accumulate
         return [chain for chain in found if chain]
 
     async def _of(self, link: ImageLink, image: str) -> tuple[str, ...]:
@@ -152,9 +152,9 @@ def _asked(entry: Entry) -> Outgoing:
 async def _said(
     link: ImageLink, name: str, asked: Sequence[Outgoing], blobs: Sequence[SentBlob]
 ) -> list[Message]:
-    """Docker's output about an archive. Raises Unreachable if Docker stops answering: the load is
-    then repeated later; EngineError if it refuses, as HostFault if the image is not the cause, like
-    a full disk."""
+    """Docker's output about an archive. Raises Unreachable if Docker stops answering, so that the
+    load is repeated later; EngineError if it refuses, or HostFault if the image is not the cause,
+    such as a full disk."""
     try:
         return await link.load_image(asked, blobs)
     except EngineError as error:

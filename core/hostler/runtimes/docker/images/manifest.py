@@ -1,8 +1,8 @@
-"""Reads manifest and configuration of an image that a Docker pushed or saved: accepted media types,
-at most 127 layers, what is refused.
+"""Reads manifest and configuration of an image from a push or `docker save`: accepted media types,
+at most 127 layers, refused images.
 
-Pure. The bytes come from a host, which may send anything: whatever is not a plain image of a few
-layers is refused here, in one sentence.
+Pure. The bytes come from a host, which may send anything: everything except a plain image with few
+layers is refused, with a reason in one sentence.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hostler.base.text import clean_line
 from hostler_agent.json_values import Json, Message, integer, items, string, table, tables
 
 MOST_MANIFEST = 4 * 1024 * 1024
-"""Bytes. Registries refuse larger ones, too."""
+"""Most bytes of a manifest. Registries refuse larger ones, too."""
 MOST_CONFIG = 8 * 1024 * 1024
 MOST_LAYERS = 127
-"""Docker runs no image with more."""
+"""Docker runs no image with more layers."""
 MOST_BYTES = 2**40
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -61,7 +61,7 @@ class Manifest:
     """The parts of an image."""
 
     digest: str
-    """Of its own bytes."""
+    """Digest of the manifest's own bytes."""
     data: bytes
     kind: str
     config: Blob
@@ -69,12 +69,12 @@ class Manifest:
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
-        """The configuration and each layer, without repetitions."""
+        """The configuration and each layer, without duplicates."""
         return tuple({blob.digest: blob for blob in (self.config, *self.layers)}.values())
 
     @property
     def size(self) -> int:
-        """Bytes of all parts, as they are sent."""
+        """Bytes of all parts as they are sent."""
         return len(self.data) + sum(blob.size for blob in self.blobs)
 
 
@@ -83,7 +83,8 @@ class Config:
     """The needed fields of an image's configuration."""
 
     diff_ids: tuple[str, ...]
-    """SHA-256 of each layer as a plain tar, lowest first. They are equal in all image stores."""
+    """SHA-256 of each layer as an uncompressed tar, lowest first. It is the same in all image
+    stores."""
     os: str
     architecture: str
 
@@ -95,7 +96,7 @@ def digest_of(text: Json) -> str:
 
 
 def is_index(data: bytes) -> bool:
-    """Whether these bytes list manifests, one for each platform. Raises InputError."""
+    """Whether these bytes are a list of manifests, one per platform. Raises InputError."""
     value = _parsed(data, MOST_MANIFEST, "manifest")
     return string(value.get("mediaType")) in INDEXES or "manifests" in value
 
@@ -121,8 +122,8 @@ def read_manifest(data: bytes) -> Manifest:
 
 
 def choose_manifest(data: bytes, os: str, architecture: str) -> Blob:
-    """The manifest of an index that matches a platform. Raises InputError unless exactly one
-    matches: the target cannot use an image for another platform."""
+    """The manifest of an index for a platform. Raises InputError unless exactly one matches, since
+    the target cannot use an image for another platform."""
     found = [
         _blob(entry, _MANIFESTS, "manifest")
         for entry in _objects(_parsed(data, MOST_MANIFEST, "index").get("manifests"), "manifests")
@@ -161,7 +162,7 @@ def _parsed(data: bytes, most: int, what: str) -> Message:
 
 
 def _unique(pairs: Sequence[tuple[str, Json]]) -> Message:
-    """Refuse a repeated name: readers would disagree on its value."""
+    """Refuse a duplicate name, since programs would read different values."""
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError("a name occurs twice in an object")
@@ -197,7 +198,7 @@ def _check_sizes(manifest: Manifest) -> None:
 
 
 def _suits(platform: Message, os: str, architecture: str) -> bool:
-    """Whether it is for that platform; attestations are for none."""
+    """Whether an entry is for this platform; attestations are for none."""
     if not platform:
         return True
     return (platform.get("os"), platform.get("architecture")) == (os, architecture)

@@ -1,8 +1,8 @@
-"""Takes an image from a host by a push of its Docker to a port that is forwarded to the daemon;
-refuses a port that other machines reach.
+"""Receives an image from a host: the host's Docker pushes it to a port that is forwarded to the
+daemon; refuses a port that other machines can reach.
 
-sshd chooses the port on the host's loopback. It is open during the push alone, and only the
-password of this push gives access to it.
+sshd chooses the port on the host's loopback. It is open only during the push, and access needs the
+password of this push.
 """
 
 from __future__ import annotations
@@ -33,18 +33,20 @@ from hostler_agent.json_values import Message
 
 
 class NoPort(EngineError):
-    """The host has no port that only its own users can reach: the image must come another way."""
+    """The host has no port that only its own users can reach; the image must be copied in another
+    way."""
 
 
 async def push(
     link: ImageLink, image: str, what: str, receiver: Receiver, progress: Progress,
     timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> str:  # fmt: skip
-    """Have the host's Docker push an image, by its id; the digest of its manifest or index, which
-    the receiver then has. `what`: its name for people. Raises NoPort, EngineError, Unreachable."""
+    """Let the host's Docker push an image, by its id; returns the digest of its manifest or index,
+    which the receiver then has. `what`: its name for people. Raises NoPort, EngineError,
+    Unreachable."""
     async with _port(link, receiver) as port:
         repository = f"127.0.0.1:{port}/{receiver.repository}"
-        # Of a push that was killed in the middle a name is left.
+        # A killed push may have left a name.
         ours = re.compile(rf"127\.0\.0\.1:\d+/{receiver.repository}:{TAG}")
         await untag_all(link, lambda name: ours.fullmatch(name) is not None)
         tagged = {"repo": repository, "tag": TAG}
@@ -55,7 +57,7 @@ async def push(
             await _push(link, repository, what, receiver, progress, timings)
             failpoint("after_image_push")
         except EngineError as error:
-            if not receiver.is_reached:  # it may live in a network of its own, or want TLS
+            if not receiver.is_reached:  # its network may be separate, or it may require TLS
                 why = f"Docker does not reach the port for a push: {error.message}"
                 raise NoPort(link.host, why) from error
             if receiver.refusal is None:

@@ -1,8 +1,5 @@
-"""The calls of a registry that the push endpoint answers, and its user name; all others are
-refused.
-
-Pure. Everything else, reading in particular, is refused.
-"""
+"""The calls of a registry that the push endpoint answers, and its user name. All others are
+refused, reading in particular. Pure."""
 
 from __future__ import annotations
 
@@ -24,26 +21,26 @@ _PART = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Checks whether this is a registry, and whether the login is right."""
+    """Checks whether this is a registry, and whether the password is right."""
 
 
 @dataclass(frozen=True, slots=True)
 class HasBlob:
-    """Whether a blob need not be sent."""
+    """Checks whether a blob exists, so that it need not be sent."""
 
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class HasManifest:
-    """Whether a manifest need not be sent. None: the one under the tag."""
+    """Checks whether a manifest exists, so that it need not be sent. None: the one with the tag."""
 
     digest: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class BeginUpload:
-    """A blob is about to be sent."""
+    """Starts the upload of a blob."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The body, if there is one, ends an upload, whose content has this digest."""
+    """Ends an upload; the body may contain its last bytes. The content must have this digest."""
 
     upload: str
     digest: str
@@ -63,7 +60,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class PutManifest:
-    """The body is a manifest. None: under the tag."""
+    """The body is a manifest. None: for the tag."""
 
     digest: str | None
 
@@ -101,7 +98,7 @@ def read_call(method: str, target: str, repository: str) -> Call:
 
 
 def may_push(authorization: str, password: str) -> bool:
-    """Whether the header `Authorization` names the one login."""
+    """Whether the header `Authorization` contains the login of this push."""
     scheme, _, given = authorization.partition(" ")
     try:
         said = base64.b64decode(given.strip(), validate=True)

@@ -1,5 +1,5 @@
-"""One HTTP connection of a push: requests in, answers out; ends one without the password after 10
-seconds, an idle one after 120."""
+"""One HTTP connection of a push: reads requests and sends answers. Closes a connection without the
+password after 10 seconds, an idle one after 120."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hostler.runtimes.docker.images.receiver import Answer, Receiver
 _READ = 256 * 1024
 _MOST_HEAD = 16 * 1024
 _LOGIN_WITHIN = 10.0
-"""A connection that has not sent the password by then is closed, even if it sends other data."""
+"""Seconds after which a connection without the password is closed, even if it sends other data."""
 _IDLE = 120.0
 _UNAUTHORISED = Answer(
     401, (("WWW-Authenticate", 'Basic realm="hostler"'),), "this push needs its password"
@@ -38,7 +38,8 @@ class PushConnection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_HEAD)
 
     async def serve(self) -> None:
-        """Answer requests, until one is not HTTP or the other side has closed or is silent."""
+        """Answer requests until one is not HTTP, or until the other side closes the connection or
+        sends nothing."""
         try:
             async with self._until_login:
                 while await self._one():
@@ -51,12 +52,13 @@ class PushConnection:
             await self._stream.close()
 
     async def _say_no(self) -> None:
-        """Docker tries TLS first, and continues without it if the answer is plain HTTP."""
+        """Answer data that is not HTTP: Docker tries TLS first, and continues without it after a
+        plain HTTP answer."""
         with contextlib.suppress(Unreachable):
             await self._stream.write(b"HTTP/1.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
     async def _one(self) -> bool:
-        """Answer a request; whether another request may follow."""
+        """Answer a request; returns whether another one may follow."""
         request = await self._next()
         if not isinstance(request, h11.Request):
             return False
@@ -74,10 +76,10 @@ class PushConnection:
         return self._at_end()
 
     def _at_end(self) -> bool:
-        """Whether the request was read to its end. The rest of a refused body is not read: the
-        connection ends with it."""
+        """Whether the request was read to its end. The rest of a refused body is not read; the
+        connection is closed instead."""
         if self._http.their_state is h11.SEND_BODY:
-            self._http.next_event()  # where no body is left, this is the end
+            self._http.next_event()  # the end event, if the body is complete
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     async def _body(self) -> AsyncIterator[bytes]:

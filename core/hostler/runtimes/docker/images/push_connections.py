@@ -1,5 +1,5 @@
-"""All connections of a push: at most 64; those without the password are closed first when there are
-too many."""
+"""All connections of a push, at most 64; if there are too many, those without the password are
+closed first."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _MOST = 64
 
 
 class PushConnections:
-    """Every local user of the host can open connections and hold them until the password is due. So
-    if there are too many, the oldest one without the password is closed: Docker sends it at
-    once."""
+    """The connections of a push. Every local user of the host can open connections and hold them
+    until the password is due. So if there are too many, the oldest one without the password is
+    closed; Docker sends the password at once."""
 
     def __init__(self, receiver: Receiver, host: str, most: int = _MOST) -> None:
         self._receiver, self._host, self._most = receiver, host, most
         self._open: dict[asyncio.Task[None], tuple[PushConnection, ByteStream]] = {}
-        """The oldest first."""
+        """Oldest first."""
         self._closing: set[asyncio.Task[None]] = set()
 
     def accept(self, stream: ByteStream) -> None:
-        """Serve a connection, or close it if there are too many and all others have sent the
+        """Serve a connection; or close it if there are too many and all others have sent the
         password."""
         if len(self._open) >= self._most and not self._make_room():
             self._keep(asyncio.create_task(stream.close(), name="push refused"))
@@ -35,7 +35,7 @@ class PushConnections:
         task.add_done_callback(self._forget)
 
     async def close(self) -> None:
-        """End all of them."""
+        """End all connections."""
         ends = [_end(task, stream) for task, (_, stream) in [*self._open.items()]]
         await asyncio.gather(*ends, *self._closing, return_exceptions=True)
 
@@ -57,7 +57,7 @@ class PushConnections:
 
 
 async def _end(task: asyncio.Task[None], stream: ByteStream) -> None:
-    """Also closes a connection whose task has not begun, and so does not close it."""
+    """End a task and close its connection, which a task that has not started does not close."""
     task.cancel()
     await asyncio.wait((task,))
     await stream.close()

@@ -1,8 +1,8 @@
-"""Receives the data of one push: blobs into the content store, each verified, manifests in memory;
-refuses images that are too large or do not fit the disk.
+"""Receives the data of one push: blobs into the content store, each verified, and manifests in
+memory; refuses images that are too large or do not fit the disk.
 
-Every local user of the host can connect to the port. Without the password of this push nothing is
-answered but that it is needed, and with it only an image can be sent.
+Every local user of the host can connect to the port. Without the password of this push, the only
+answer is that the password is needed. With it, only an image can be sent.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from hostler.runtimes.docker.images.push_calls import (
 from hostler.store.content import ContentStore, Partial
 
 _MOST_UPLOADS = 32
-"""At a time. Docker sends five layers at once."""
+"""Most uploads at a time; Docker sends five layers at once."""
 _MOST_BLOBS = 4000
-"""Blobs that a push may begin to send: each is a file, and a disk has room for a limited number."""
+"""Most blobs that a push may start to send: each is a file, and a disk has a limited number of
+them."""
 _MOST_MANIFESTS = 64
 
 
@@ -48,7 +49,7 @@ def never_full() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and headers, and for people the reason of a refusal."""
+    """Status and headers, and the reason of a refusal for people."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -62,7 +63,7 @@ class _Upload:
 
 
 class Receiver:
-    """One push. `close` it at the end: unfinished uploads are dropped."""
+    """Receives one push. Call `close` at the end: it drops unfinished uploads."""
 
     def __init__(
         self,
@@ -74,20 +75,21 @@ class Receiver:
         is_full: IsFull = never_full,
     ) -> None:
         """`is_known`: whether a digest is a blob of an image that the daemon has, which need not be
-        sent. Other content is never confirmed: it may be another user's. `came`: blobs of this push
-        and of interrupted pushes. `is_full`: whether other data, mainly images that arrive at the
-        same time, has used up the space."""
+        sent. Other content is never confirmed, because it may belong to another user. `came`: blobs
+        of this push and of interrupted pushes. `is_full`: whether other data, mainly images that
+        arrive at the same time, has used up the space."""
         self.password = secrets.token_urlsafe(32)
         self.manifests: dict[str, bytes] = {}
-        """Received manifests, by digest."""
+        """Digest -> received manifest."""
         self.tagged: str | None = None
-        """The manifest or index received under the tag: the image itself."""
+        """Digest of the manifest or index with the tag, which is the image; None: not received
+        yet."""
         self.refusal: str | None = None
         """The first reason of a refusal, in one sentence."""
         self.is_reached = False
         """Whether the pushing Docker has connected."""
         self.came = 0
-        """Bytes of blobs so far."""
+        """Received bytes of blobs."""
         self.repository = repository
         self._root = f"/v2/{repository}"
         self._content, self._is_known, self._most = content, is_known, most_bytes
@@ -98,13 +100,13 @@ class Receiver:
         self._manifests_asked = self._blobs_begun = 0
 
     def may_push(self, authorization: str) -> bool:
-        """Whether a request carries the password of this push."""
+        """Whether a request contains the password of this push."""
         may = not self._closed and may_push(authorization, self.password)
         self.is_reached = self.is_reached or may
         return may
 
     def has(self, digest: str) -> bool:
-        """Whether a blob came with this push, or is known and stored."""
+        """Whether a blob arrived in this push, or is known and stored."""
         known = digest in self._finished or self._is_known(digest)
         return known and self._content.has(digest)
 
@@ -171,7 +173,7 @@ class Receiver:
         await self._take(found, body)
         self._uploads.pop(upload, None)
         finishing = asyncio.ensure_future(asyncio.to_thread(found.partial.finish, digest))
-        await asyncio.shield(finishing)  # it closes the file, even if this task is cancelled
+        await asyncio.shield(finishing)  # it closes the file even if this task is cancelled
         self._finished.add(digest)
         failpoint("after_image_blob")
         return Answer(201, (("Location", f"{self._root}/blobs/sha256:{digest}"), *_named(digest)))
@@ -188,7 +190,7 @@ class Receiver:
                     raise ConflictError("the push is over")
 
     async def _put_manifest(self, named: str | None, body: AsyncIterator[bytes]) -> Answer:
-        self._manifests_asked += 1  # refused ones take time, too
+        self._manifests_asked += 1  # refused manifests take time, too
         if self._manifests_asked > _MOST_MANIFESTS:
             raise InputError(f"the image has more than {_MOST_MANIFESTS} manifests")
         data = await _whole(body)
@@ -203,7 +205,7 @@ class Receiver:
         )
 
     def _check_blobs(self, data: bytes) -> None:
-        """Blocks: reading a host's data may take long."""
+        """Blocks: checking data from a host may take long."""
         if is_index(data):
             return
         for blob in read_manifest(data).blobs:

@@ -1,4 +1,4 @@
-"""Takes an image with all its layers from a host by `docker save`, if it cannot be pushed."""
+"""Receives an image with all its layers from a host by `docker save`, if it cannot be pushed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ async def save(
     link: ImageLink, sought: Sought, image: str, content: ContentStore, most_bytes: int,
     progress: Progress, timings: RuntimeTimings = DEFAULT.runtimes, is_full: IsFull = never_full,
 ) -> tuple[dict[str, bytes], str]:  # fmt: skip
-    """Receive an image; its manifests, and the digest of the top one. Raises EngineError."""
+    """Receive an image; returns its manifests, and the digest of the top one. Raises
+    EngineError."""
     what, came = f"copying image {image} from {link.host}", 0
     intake = Intake(content)
     path = f"/images/{quote(sought.image_id)}/get"
@@ -59,7 +60,7 @@ class Intake:
         self._links: dict[str, str] = {}
 
     def take(self, data: bytes) -> None:
-        """The next bytes of the archive. Raises InputError, StateError."""
+        """Handle the next bytes of the archive. Raises InputError, StateError."""
         for event in self._tar.feed(data):
             if isinstance(event, Member):
                 self._end_member()
@@ -70,7 +71,7 @@ class Intake:
                 self._lists[self._member.name] += event
 
     def manifests(self) -> tuple[dict[str, bytes], str]:
-        """At the end of the archive: the manifests by digest, and the digest of the top one. Raises
+        """After the end of the archive: digest -> manifest, and the digest of the top one. Raises
         InputError."""
         self._end_member()
         if not self._tar.is_whole:
@@ -83,7 +84,7 @@ class Intake:
         return {digest: data}, digest
 
     def close(self) -> None:
-        """Drop unfinished parts."""
+        """Drop unfinished files."""
         partial, self._partial = self._partial, None
         if partial is not None:
             with contextlib.suppress(HostlerError):

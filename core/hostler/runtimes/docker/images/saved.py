@@ -1,8 +1,8 @@
-"""Reads the tar of `docker save` as it arrives: which members are parts of the image, and what is
-refused (over 4,000 files, several images). Pure.
+"""Reads the tar of `docker save` as it arrives: finds the parts of the image, and refuses more than
+4,000 files or several images. Pure.
 
-Only what such an archive needs is understood: plain files and links with short names. A host may
-send anything else; it is never unpacked.
+It reads only the needed features of tar: plain files, and links with short names. A host may send
+anything else, which is never unpacked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_MEMBERS = 4000
 _BLOCK = 512
 _MOST_EXTENSION = 1024 * 1024
 _PLAIN, _EXTENSIONS = (b"0", b"\0"), (b"x", b"g", b"L", b"K")
-"""Kinds of members that have content: files, and what belongs to the header of the next one."""
+"""Types of members with content: files, and extensions of the next member's header."""
 _PAX_SIZE = re.compile(rb"(?:^|\n)\d{1,3} size=(\d{1,15})\n")
 _PART = re.compile(
     r"blobs/sha256/(?P<digest>[0-9a-f]{64})|[0-9a-f]{64}\.json|[0-9a-f]{64}/layer\.tar"
@@ -31,13 +31,13 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The beginning of a member of the tar."""
+    """The start of a member of the tar."""
 
     name: str
     size: int
     """Bytes of its content, which follows in pieces."""
     link: str | None = None
-    """Where a link leads."""
+    """Target of the link."""
 
     @property
     def is_part(self) -> bool:
@@ -46,13 +46,13 @@ class Member:
 
     @property
     def digest(self) -> str | None:
-        """The digest that its content must have, if its name contains it."""
+        """The digest that its content must have, if its name contains one."""
         match = _PART.fullmatch(self.name)
         return match["digest"] if match else None
 
 
 class SavedTar:
-    """The members of a tar that arrives in pieces."""
+    """Reads the members of a tar that arrives in pieces."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -68,7 +68,7 @@ class SavedTar:
         return self._ended
 
     def feed(self, data: bytes) -> Iterator[Member | bytes]:
-        """Each member that begins, followed by pieces of its content. Raises InputError."""
+        """Each member that starts, followed by pieces of its content. Raises InputError."""
         at = 0
         while at < len(data) and not self._ended:
             if self._left:
@@ -106,22 +106,22 @@ class SavedTar:
         else:
             self._extension = None
             told, self._next_size = self._next_size, None
-            if told is not None and kind in _PLAIN:  # nothing else has content here
+            if told is not None and kind in _PLAIN:  # only these have content here
                 size = told
             link = _text(head[157:257]) if kind in (b"1", b"2") else None
             yield Member(_text(head[:100]), size, link)
         self._left, self._padding = size, -size % _BLOCK
 
     def _extend(self, piece: bytes) -> None:
-        """A layer over 8 GiB has its size in an extended header; the rest of that header is
-        ignored."""
+        """Read an extended header: it has the size of a layer over 8 GiB; the rest is ignored."""
         self._extension = (self._extension or b"") + piece
         if not self._left and (match := _PAX_SIZE.search(self._extension)):
             self._next_size = int(match[1])
 
 
 def index_of(data: bytes) -> str:
-    """The manifest or index that an OCI layout names. Raises InputError unless it is one."""
+    """The manifest or index that an OCI layout names. Raises InputError unless there is exactly
+    one."""
     found = items(table(_parsed(data)).get("manifests"))
     digests = {digest_of(table(entry).get("digest")) for entry in found}
     if len(digests) != 1:
@@ -132,8 +132,8 @@ def index_of(data: bytes) -> str:
 def manifest_of(
     data: bytes, parts: Mapping[str, tuple[str, int]], links: Mapping[str, str]
 ) -> bytes:
-    """A manifest for an archive that an older Docker saved. `data`: its `manifest.json`; `parts`:
-    digest and size of each file. Raises InputError."""
+    """A manifest for an archive from an older Docker. `data`: its `manifest.json`; `parts`: name ->
+    digest and size of the file. Raises InputError."""
     images = items(_parsed(data))
     if len(images) != 1:
         raise InputError(f"the saved archive has {len(images)} images, not one")
@@ -153,7 +153,8 @@ def manifest_of(
 
 
 def _followed(name: str, links: Mapping[str, str]) -> str:
-    """A layer that occurs twice is a link to the other one's file: one step, never more."""
+    """The file's name after at most one link: a layer that occurs twice is a link to the other
+    file."""
     target = links.get(name)
     return name if target is None else target.removeprefix("../")
 
@@ -171,7 +172,8 @@ def _parsed(data: bytes) -> Json:
 
 
 def _size(head: bytes) -> int:
-    """Checks the header's sum: data that is no tar ends here."""
+    """The size in a header, after a check of the header's sum, which fails for data that is not a
+    tar."""
     try:
         told = int(head[148:156].strip(b" \0"), 8)
         field = head[124:136]

@@ -1,5 +1,5 @@
-"""Takes an image from a host into the content store, by a push or else by `docker save`; at most 64
-GiB."""
+"""Copies an image from a host into the content store, by a push, or by `docker save` if
+no push is possible; at most 64 GiB."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hostler.store.content import ContentStore
 from hostler_agent.json_values import string
 
 MOST_BYTES = 64 * 1024**3
-"""Of one image, as it is sent."""
+"""Most bytes of one image, as it is sent."""
 
 
 async def take_image(
@@ -34,9 +34,9 @@ async def take_image(
     timings: RuntimeTimings = DEFAULT.runtimes,
     is_full: IsFull = never_full,
 ) -> Taken:
-    """Take an image by its name or id. Raises EngineError with status 404 if it does not exist.
-    `came`: digests of layers from interrupted pushes; those of this one are added. `named`: its
-    name for people. `most_bytes`: how much may come, as long as the disk is not `is_full`."""
+    """Copy an image by its name or id. Raises EngineError with status 404 if it does not exist.
+    `came`: digests of layers from interrupted pushes; those of this push are added. `named`: its
+    name for people. `most_bytes`: most bytes that are accepted, while the disk is not `is_full`."""
     what = named or image
     sought = await _sought(link, image)
     try:

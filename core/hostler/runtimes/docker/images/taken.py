@@ -1,5 +1,5 @@
-"""Checks that an image that was taken is the one sought and complete: its manifest for one
-platform, and all its blobs."""
+"""Checks that a received image is the requested one and complete: its manifest for one platform,
+and all its blobs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """The host's description of the image to take."""
+    """The host's description of the requested image."""
 
     image_id: str
     """`sha256:...`"""
