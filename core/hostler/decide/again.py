@@ -243,7 +243,7 @@ def variable_part(name: str) -> str:
 def _names_in(expression: str) -> Sequence[str]:
     try:
         return names_in(expression)
-    except InputError:  # an earlier version took it
+    except InputError:  # an earlier version accepted it
         return []
 
 
@@ -327,7 +327,7 @@ def _again(
         return RetriedStage(
             name=name, label=stage.label, base=stage.base, kept=True, kept_from=kept_from
         )
-    # What a checkpoint holds was made by the old definition, of the old inputs.
+    # The checkpoint comes from the old definition and the old inputs.
     is_other = not reason.is_unfinished or any(need in reasons for need in _needed(stage))
     anew = stage.checkpoint is not None and name in begun and is_other
     return RetriedStage(name=name, label=stage.label, base=stage.base, why=reason.text, anew=anew)

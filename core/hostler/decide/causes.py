@@ -159,7 +159,7 @@ def _not_ready_sentence(stage: Stage, host: str, tail: Sequence[str]) -> str:
 
 
 def _oom_sentence(stage: Stage) -> str:
-    if not traits_of(stage.runtime).limits_memory:  # `ram` only plans for it
+    if not traits_of(stage.runtime).limits_memory:  # `ram` is only used for planning
         return "killed by the kernel: the host was out of memory; ask for more with `ram`"
     if stage.resources.ram is None:
         return "killed by the kernel for its memory; `ram` in resources asks for more"

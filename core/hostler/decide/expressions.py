@@ -102,7 +102,7 @@ def _parse(expression: str) -> ast.expr:
         raise InputError("is empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's advice on style is of no use here
+            warnings.simplefilter("ignore")  # Python's warnings on style do not help users here
             tree = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:
         detail = error.msg if isinstance(error, SyntaxError) else str(error)

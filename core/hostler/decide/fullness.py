@@ -42,7 +42,7 @@ def has_files(stage: Stage, workload: Workload, verdict: Phase, *, unchanged: bo
     if stage.outputs:
         return True
     if traits_of(workload.runtime).has_engine and workload.started_at is None:
-        return False  # it was never started: nothing in it is new
+        return False  # it was never started, so it has no new files
     return leaves_files(stage, verdict) and not unchanged
 
 

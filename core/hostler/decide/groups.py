@@ -99,7 +99,7 @@ class Group:
         if again or (attempt is None and self.is_live):
             return StageStatus.WAITING
         if not self.has_failed:
-            return StageStatus.RUNNING  # it ended well, and waits for the others
+            return StageStatus.RUNNING  # it succeeded, and waits for the other parts
         uncounted = is_cancelled and attempt is not None and attempt.cause in UNCOUNTED
         by_itself = attempt is not None and attempt.phase in (Phase.FAILED, Phase.LOST)
         return StageStatus.FAILED if by_itself and not uncounted else StageStatus.CANCELLED

@@ -41,7 +41,7 @@ def after_fault(
         images=before.images | images,
     )
     if attempt.placed_at < before.probe_at:
-        return known  # it was under way already: no news
+        return known  # it was placed before the last probe: no new information
     pause = min(before.pause * 2, pauses.longest)
     return replace(known, pause=pause, probe_at=now + pause)
 

@@ -56,7 +56,7 @@ class Holder:
         source = self.source
         if isinstance(source, OpenAttempt):
             return source.run.owner
-        if isinstance(source, Lease):  # what this daemon wrote for a member is no claim of others
+        if isinstance(source, Lease):  # our lease names the owner of the run
             return source.owner if self.ours else source.holder
         if isinstance(source, Workload):
             return source.owner
@@ -219,7 +219,7 @@ def _add(
         held = by_gpu.get(uuid)
         if held is None:
             continue
-        # Others may write our attempt's name into a lease: that is no sign of our attempt.
+        # Other users may write our attempt's id into a lease; that does not show that it is ours.
         if attempt is None or all(h.ours != ours or h.attempt_id != attempt for h in held):
             held.append(Holder(kind, gpus[uuid], source, ours))
 
@@ -265,8 +265,8 @@ def _add_what_nvml_shows(
         if process.kind != "compute" or (program(process) or "") in ignore:
             continue
         if process.user in lessees and process.attempt_id is None:
-            continue  # at work on the GPU that they leased
-        # Before the container is known to be its, a starting attempt's process has only its ref.
+            continue  # it works on the GPU that its user leased
+        # A starting attempt's process may be known only by its container id at first.
         if process.attempt_id in known or refs.get(process.container_id or "") in known:
             continue
         held.append(Holder(HolderKind.PROCESS, gpu, process))

@@ -265,7 +265,7 @@ def _choose_gpus(found: Sequence[Candidate], request: Request) -> Choice | None:
     best: tuple[HostCapacity, tuple[Card, ...]] | None = None
     best_score: tuple[float, ...] = ()
     most_left = math.inf
-    # More left over than this cannot be better any more.
+    # A host with more GPUs left over than `most_left` cannot be a better choice.
     fitting = 0
     wanted, asked_cpus, asked_ram = request.gpus, request.cpus - EPSILON, request.ram or 0
     for capacity, cards in found:

@@ -77,10 +77,10 @@ def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:
     if lease.stale:
         return True
     if look.asked_at <= _ended_at(lease, index):
-        return False  # it may be of a moment before its workload used the GPU at all
+        return False  # the look may be older than the workload's use of the GPU
     workload = index.workload(host.name, str(lease.attempt_id))
     if workload is not None and (workload.running or workload.created_only):
-        return False  # what is made may be about to start: nobody takes a request back
+        return False  # a created workload may start soon: a sent request is not withdrawn
     if look.docker_problem and _may_be_in_engine(lease, index):
         return False
     gpu = next((gpu for gpu in look.gpus if gpu.uuid == lease.gpu), None)

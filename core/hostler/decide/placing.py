@@ -134,7 +134,7 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
     host = index.hosts.get(name) if name is not None else None
     snapshot = index.snapshot
     if host is not None and _goes_on(entry):
-        return host.name  # elsewhere it would begin anew
+        return host.name  # on another host it would start from the beginning
     if host is None or fresh_look(host, snapshot.now, snapshot.policy) is None:
         return None
     capacity = placing.capacities[host.name]

@@ -229,7 +229,7 @@ def _settle_group(progress: Progress, group: Group) -> Iterator[Stage]:
     statuses = group.status(is_cancelled=progress.run.cancelled_by is not None)
     progress.status |= statuses
     seen, first = set(statuses.values()), group.stages[0]
-    if seen & _AT_WORK:  # it counts as one
+    if seen & _AT_WORK:  # a group counts as one running cell
         progress.running_cells[first.base] = progress.running_cells.get(first.base, 0) + 1
     culprit = group.culprit
     for stage in group.stages:
@@ -268,7 +268,7 @@ def _settle_unattempted(progress: Progress, retrying: set[str]) -> bool:
             if stage.name in retrying:
                 ready.append(stage)
         elif is_undisturbed and stage.when is None and not (stage.needs or stage.after):
-            status[stage.name] = StageStatus.WAITING  # as below: a sweep has thousands of these
+            status[stage.name] = StageStatus.WAITING  # as in `_resolve`: a sweep has thousands
             ready.append(stage)
         else:
             in_order &= _resolve(progress, stage, needs_cache)
@@ -363,7 +363,7 @@ def _gated_status(progress: Progress, stage: Stage) -> StageStatus:
             names = expression_names(progress.run, stage, progress.metrics)
             wanted = bool(evaluate(stage.when, names))
         except (InputError, ValueError) as error:
-            # A question that cannot be answered is not a "no": the run must not end as a success.
+            # An expression with an error does not count as false: the run must not succeed.
             progress.notes[stage.name] = f"its `when` cannot be evaluated: {error}"
             return StageStatus.FAILED
         if not wanted:

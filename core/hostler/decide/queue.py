@@ -114,7 +114,7 @@ class _Pass:
         options, fresh = self._options(entry, key), []
         for request in options:
             choice = None
-            if request not in self._hopeless:  # to hash a request takes as long as all the rest
+            if request not in self._hopeless:  # a hash takes as long as the rest of this method
                 fresh.append(request)
                 choice = self._choose(entry, request)
             if choice is None and self._ailing:

@@ -256,7 +256,7 @@ def by_distance(reasons: Sequence[HostReason], request: Request) -> tuple[HostRe
 
 
 def _distance(reason: HostReason, request: Request) -> tuple[bool, bool, int, float, int, str]:
-    # Who names a host wants to hear of that one, however much it needs.
+    # A user who names a host wants to know about that one, even if others need fewer changes.
     not_asked = any(r.kind is RemedyKind.DROP and r.subject == "hosts" for r in reason.remedies)
     changes = sum(_DISTANCE[r.kind] for r in reason.remedies if r.kind in _BY_CHANGE)
     waits = sum(_DISTANCE[r.kind] for r in reason.remedies if r.kind not in _BY_CHANGE)
@@ -355,7 +355,7 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
         requests.setdefault(_asked(run, stage, groups.get(stage.name)), stage)
     for (options, hosts), stage in requests.items():
         if any(len(candidates(capacities, request)) >= hosts for request in options):
-            continue  # as usual; the obstacles elsewhere need not be found
+            continue  # the usual case: the obstacles are not needed
         found = [_hopeless(capacities, request, index, hosts) for request in options]
         if None not in found:
             best = next(iter(by_distance(found[0] or (), options[0])), None)

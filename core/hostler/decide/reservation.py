@@ -122,13 +122,13 @@ def _end(holder: Holder, index: Index) -> float | None:
         return _latest_end(source, now)
     if holder.kind is HolderKind.LEASE:
         return _released_at(holder, index)
-    return now + REAP_GRACE  # a workload that no attempt owns any more: it is being stopped
+    return now + REAP_GRACE  # no attempt owns the workload any more, so it is being stopped
 
 
 def _latest_end(item: OpenAttempt, now: float) -> float:
     limit = time_limit(item)
     if limit is None and item.stage.timeout is not None:
-        limit = now + item.stage.timeout  # its start is under way
+        limit = now + item.stage.timeout  # its start is in progress
     return math.inf if limit is None else limit + item.stage.grace
 
 

@@ -293,7 +293,7 @@ def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:
         if attempts[attempt_id].host in reaches
     ]
     named = {replica.name for replica in replicas}
-    # A lost one is only drained: what is on its way there may still be sent to another.
+    # A server on a lost host is only drained, so that its waiting requests can go to others.
     lost = {name for name, a in attempts.items() if a.cause is Cause.HOST_LOST}
     ends = sorted(given.there - named - lost)
     gone = (Replica(name, _NOWHERE, ServerState.CUT) for name in ends)
@@ -359,7 +359,7 @@ def _is_loopback(bind: Iterable[str]) -> bool:
     try:
         return all(ipaddress.ip_address(address).is_loopback for address in bind)
     except ValueError:
-        return False  # refused where it is read
+        return False  # the reader of the config refuses this address
 
 
 def url_of(config: Config, address: ServiceAddress | None = None) -> str:

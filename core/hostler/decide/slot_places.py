@@ -57,7 +57,7 @@ def slot_choice(entry: Entry, placing: Placing, index: Index) -> Choice | str | 
     ids = {attempt.attempt_id for attempt in tries}
     gpus = _leased(look, ids, index)
     if len(gpus) != len(tries[-1].gpus):
-        return None  # they are gone, or it never had them
+        return None  # the leases were released, or it never had them
     busy = next((h for gpu in gpus for h in capacity.held[gpu.uuid] if not _is_slot(h, ids)), None)
     if busy is not None:
         return f"{_kept_on(name)}; GPU {busy.gpu.index} is not empty yet"

@@ -39,7 +39,7 @@ def keeps(lease: Lease, index: Index) -> bool:
     own = progress.tries.get(stage.name)
     if (
         own and not own[-1].phase.is_final
-    ):  # its claim may be under way, or its verdict just written
+    ):  # its claim may be in progress, or its verdict was just stored
         is_wanted = own[-1].phase.is_at_work or progress.run.cancelled_by is None
         return is_wanted and own[-1].host == attempt.host and lease.gpu in own[-1].gpus
     return slot_host(progress, stage, index) == attempt.host

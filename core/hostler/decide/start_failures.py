@@ -22,7 +22,7 @@ class Fault(StrEnum):
     """No stage can get GPUs there; stages without GPUs may start."""
 
 
-# Words of Docker that `runtimes.docker.explain` has a remedy for, too, wherever they stand.
+# `runtimes.docker.explain` has remedies for these messages too, anywhere in a text.
 NO_SPACE = "no space left on device"
 NO_LAYER = r"/overlay2/\S+: no such file or directory"
 """The error when the disk was full while Docker made a container's folders."""
@@ -66,9 +66,9 @@ _GONE = re.compile(
     r"|the connection is draining|the stream is rejected because server is draining the connection"
     r"|(?:rpc error: code = Canceled desc = )?grpc: the (?:client )?connection is "
     r"(?:closing|unavailable)"
-    # Who asked is still there, since it reads this: so it was Docker or containerd that gave up.
+    # This agent, which made the request, still runs. So Docker or containerd cancelled it.
     r"|context canceled(?:: unknown)?$"
-    # Nothing but containerd's own database is in it.
+    # It concerns only containerd's own database.
     r"|error creating temporary lease: "
 )
 """After the steps: containerd is down, or ends in the middle of a call."""

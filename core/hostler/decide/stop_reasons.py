@@ -26,7 +26,7 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
     """Why to stop this attempt; None: it continues. The first recorded reason stays."""
     run, stage, attempt = item.run, item.stage, item.attempt
     if not attempt.phase.is_at_work:
-        return None  # it has ended, and what it wrote is wanted whoever stopped it
+        return None  # it has ended, and its results are kept even after a stop
     if attempt.stop_reason is not None:
         return StopReason(attempt.stop_reason, attempt.stop_detail)
     if run.cancelled_by is not None and run.run_id not in index.draining:

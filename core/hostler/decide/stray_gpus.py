@@ -136,7 +136,7 @@ def _uses_of(
     for gpu in look.gpus:
         there = spots.get((attempt.attempt_id, gpu.uuid), ())
         if not there or gpu.uuid in attempt.gpus or gpu.mig:
-            continue  # a part of a GPU is never given: who uses one does so by hand
+            continue  # Hostler gives no parts of GPUs, so the user chose this one
         if any(_is_own(holder, item, there) for holder in held.get(gpu.uuid, ())):
             continue
         is_alone = not look.left_out and signs.users[gpu.uuid] == {attempt.attempt_id}
@@ -195,14 +195,14 @@ def sighted(before: Sightings, found: Iterable[Use], look: Look) -> Sightings:
     """The sightings after another look. Sightings that the look no longer shows are dropped, except
     those that computed."""
     now = look.up
-    if now is None:  # a host without such a clock
+    if now is None:  # the host has no such clock
         return Sightings(look.boot_id)
     known = before.spots if before.boot_id == look.boot_id else {}
     spots: dict[Spot, Sighting] = {}
     for use in found:
         spot = (use.attempt_id, use.gpu.uuid)
         spots[spot] = _seen_again(known.get(spot, Sighting(now)), use, now)
-    for spot, sighting in known.items():  # it may start one short process after another
+    for spot, sighting in known.items():  # it may start short processes one after another
         at = sighting.computed_at
         if spot not in spots and at is not None and 0 <= now - at <= WITHIN_S:
             spots[spot] = sighting

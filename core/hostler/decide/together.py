@@ -21,7 +21,7 @@ def choose_together(
         return _on_one_host(requests, chooser)
     taken: frozenset[str] = frozenset()
     found: dict[int, Choice] = {}
-    # What has to go on a certain host first: any other place is as good for the others.
+    # Stages that need a certain host are placed first; the others can use any other host.
     for number in sorted(range(len(requests)), key=lambda n: requests[n].pin is None):
         choice = chooser(number, requests[number], taken)
         if choice is None:

@@ -133,7 +133,7 @@ def unfolded(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 def _referring(stage: Stage, several: _Parts) -> Stage:
     """With every reference to a stage in several parts as references to these."""
     if several.keys().isdisjoint(stage.needs):
-        return stage  # an input implies a need
+        return stage  # each input is also a need
     needs = tuple(name for need in stage.needs for name in _names(need, several))
     ended = frozenset(name for need in stage.needs_ended for name in _names(need, several))
     inputs = {key: tuple(_references(refs, several)) for key, refs in stage.inputs.items()}

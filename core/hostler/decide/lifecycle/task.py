@@ -87,8 +87,8 @@ class Task:
         if last.cause is Cause.REQUEUED:
             return None
         if last.cause in UNCOUNTED:
-            # The first refusal is chance, another host may do. The tenth is a look and a claim that
-            # disagree for good, and must not fill the history at one attempt a second.
+            # One refusal may be chance, and another host may accept. After ten, looks and claims
+            # disagree permanently, and an attempt per second would fill the history.
             longest = MAX_BACKOFF if last.cause is Cause.HOST_FAULT else MAX_UNCOUNTED_BACKOFF
             return ended_at + min(2.0 ** min(_alike_in_a_row(tries) - 1, 10) - 1, longest)
         doubled: float = stage.retries.backoff * 2.0 ** min(counted_failures(tries) - 1, 30)

@@ -146,7 +146,7 @@ class Case:
             return None
         before, waits = self.ledger.after.get(slot), situation.waits.get(slot)
         if before in self.present or (before is None and waits is None):
-            return None  # what waits for another one's end, or for a free GPU, has not begun
+            return None  # it waits for another one's end or a GPU, and has not started
         freed = situation.ended.get(before, 0.0) if before is not None else 0.0
         since = max(waits or 0.0, freed, self.ledger.since.get(slot, 0.0))
         return since + situation.startup_of(slot.release)

@@ -70,7 +70,7 @@ def may_stop(case: Case, replica: Replica) -> bool:
     if not promised or not replica.is_healthy or case.serving:
         return True
     if case.goes_back and replica.slot in case.new:
-        return True  # nobody is sent there any more, and its GPUs are what the others wait for
+        return True  # it gets no requests any more, and others wait for its GPUs
     heir = next((s for s, before in case.ledger.after.items() if before == replica.slot), None)
     return case.is_single and heir is not None and case.is_verified(heir, replica.host)
 
@@ -100,7 +100,7 @@ def _mode(case: Case, replica: Replica) -> ServerMode | None:
     is_up = server is not None and server.is_up
     if is_up and replica.is_healthy and case.may_serve(replica.slot):
         return ServerMode.READY
-    return ServerMode.DRAIN  # where the gateway checks it
+    return ServerMode.DRAIN  # in this mode the gateway checks it
 
 
 def _leaving(case: Case, replica: Replica, server: Server | None) -> ServerMode | None:

@@ -54,14 +54,14 @@ def pass_releases(index: Index) -> Released:
         made = decide(situation)
         ledger = ledger_of(situation)
         released.slots |= {(r.run_id, st.name) for s, r, st in seen.slots if s in ledger.wanted}
-        if state.steps:  # else no slot comes in the place of another
+        if state.steps:  # without steps, no slot replaces another
             released.heirs |= heirs_of(seen, ledger)
         if not state.is_direct:
             released.at_gateway.update(_at_gateway(seen))
             released.draining.update(r.run_id for r in state.releases if r.state.is_open)
         name = state.deployment.name
         if f"step:{name}" in index.snapshot.in_flight:
-            made = Decision(None, None)  # whatever it allows: it is not stored yet
+            made = Decision(None, None)  # whatever it allows: the step is not stored yet
         if _may_be_old(seen):
             made = Decision(None, None, _OLD)
         else:

@@ -40,7 +40,7 @@ def may_drain(case: Case, slot: Slot) -> bool:
     if slot not in case.serving and not _is_about_to_serve(case, slot):
         return True
     if any(other not in case.serving and _is_about_to_serve(case, other) for other in case.target):
-        return False  # more will answer in a moment: they are seen to first
+        return False  # more replicas will answer soon: they come first
     others = len(case.serving - {slot})
     if others >= _least(case):
         return True
