@@ -32,6 +32,9 @@ STOP_DEADLINE = 20.0
 DYING = 2.0
 """Seconds after which a listener that ends connections unanswered is not taken for a daemon that is
 just being killed."""
+HELD = 5.0
+"""Seconds to wait for a daemon that holds the state folder and does not answer: it begins, or it
+ends. One that ends may need two."""
 _POLL = 0.03
 _LOG_TAIL = 5
 
@@ -141,7 +144,7 @@ def start(found: Found, why: Why = _unknown) -> Found:
     _private_folder(folder)
     deadline = time.monotonic() + START_DEADLINE
     with _starting_lock(f"{folder}/start.lock", deadline):
-        if running(found) is not None:
+        if _another_answers(found, f"{folder}/daemon.lock"):
             return found  # another client was faster
         log = f"{folder}/daemon.log"
         before = said = _size(log)
@@ -159,6 +162,29 @@ def start(found: Found, why: Why = _unknown) -> Found:
     raise NoDaemonError(
         f"your daemon did not answer within {START_DEADLINE:g} s", remedy=f"See its log, {log}"
     )
+
+
+def _another_answers(found: Found, lock: str) -> bool:
+    """Whether a daemon answers now. One that closed its socket may hold the folder a moment longer:
+    until then, no other can start."""
+    ends = time.monotonic() + HELD
+    while running(found) is None:
+        if not _is_held(lock) or time.monotonic() > ends:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _is_held(lock: str) -> bool:
+    """Whether a process holds this lock file. Not by taking it: a daemon that starts now would find
+    it taken."""
+    try:
+        number = str(os.stat(lock).st_ino)
+        with open("/proc/locks", encoding="ascii", errors="replace") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return False
+    return any(row[1:2] == ["FLOCK"] and row[5].endswith(f":{number}") for row in rows)
 
 
 def _require_packages() -> None:

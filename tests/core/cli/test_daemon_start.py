@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from hostler.base.wire import WireError
 from hostler.cli import shared
 from hostler.client import daemon_start
 from hostler.client.daemon_start import ensure_daemon, is_older, running, stop
+from hostler.daemon.lock import StateLock
 from hostler.quick import socket as quick_socket
 from hostler.quick.socket import Found, check_level, find_socket
 from tests.support.daemons.commandline import CommandLine
@@ -160,6 +162,51 @@ def test_a_daemon_that_ended_without_an_answer_is_started_again(
     monkeypatch.setattr(daemon_start, "ask", ask)
     ensure_daemon()
     assert len(started(state)) == 1
+
+
+@pytest.mark.programs
+def test_a_daemon_that_ends_is_waited_for_until_it_lets_the_folder_go(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It closes its socket first."""
+    state.mkdir(mode=0o700)
+    ending = contextlib.ExitStack()
+    ending.enter_context(StateLock(state))
+    looks, spawn = 0, daemon_start._spawn
+
+    def look(found: Found, method: str, target: str, body: object = None) -> object:
+        nonlocal looks
+        looks += 1
+        if looks == 5:
+            ending.close()
+        return quick_socket.ask(found, method, target, body)
+
+    def begin(log: str) -> int:
+        assert looks >= 5, "it would find the folder taken"
+        return spawn(log)
+
+    monkeypatch.setattr(daemon_start, "ask", look)
+    monkeypatch.setattr(daemon_start, "_spawn", begin)
+    ensure_daemon()
+    assert len(started(state)) == 1
+
+
+def test_a_folder_that_another_daemon_keeps_is_not_waited_for_for_ever(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon_start, "HELD", 0.0)
+    spawned: list[str] = []
+
+    def begin(log: str) -> int:
+        spawned.append(log)
+        return 1
+
+    monkeypatch.setattr(daemon_start, "_spawn", begin)
+    monkeypatch.setattr(daemon_start, "_has_ended", lambda _pid: True)
+    state.mkdir(mode=0o700)
+    with StateLock(state), pytest.raises(NoDaemonError, match="could not start"):
+        ensure_daemon()
+    assert len(spawned) == 1
 
 
 def test_what_never_answers_is_no_daemon_that_ends(
