@@ -14,7 +14,14 @@ import pytest
 
 from tests.e2e.test_services_alone import SERVICE
 from tests.support.machines import haproxy
-from tests.support.machines.desk import Desk, desk_folder, local_desk, stage, wait_until
+from tests.support.machines.desk import (
+    Desk,
+    desk_folder,
+    files_below,
+    local_desk,
+    stage,
+    wait_until,
+)
 
 pytestmark = [
     pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT),
@@ -34,25 +41,26 @@ def gate(request: pytest.FixtureRequest) -> Iterator[tuple[Desk, int]]:
         try:
             yield desk, port
         finally:
-            with contextlib.suppress(ProcessLookupError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
                 os.kill(gateway_pid(desk), signal.SIGTERM)
             desk.close()
 
 
 def gateway_pid(desk: Desk) -> int:
-    """Of the gateway's master, which was there before its workers."""
-    (found,) = desk.config.parent.rglob("id")
-    mark = f"/gateway/{found.read_text().strip()}/control.sock".encode()
-    pids = []
+    """Of the gateway's master, which is the parent of its workers. Raises ValueError."""
+    mark = f"/gateway/{(desk.state / 'id').read_text().strip()}/control.sock".encode()
+    parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if mark in (folder / "cmdline").read_bytes():
-                pids.append(int(folder.name))
-    return min(pids)
+                stat = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(stat[1])
+    (master,) = (pid for pid, parent in parents.items() if parent not in parents)
+    return master
 
 
 def _status(port: int, token: str = "", path: str = "/serve/who.txt") -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
         return connection.getresponse().status
@@ -74,8 +82,7 @@ def test_a_service_is_reached_with_a_token_also_without_the_daemon(gate: tuple[D
     shown = desk.ok("services", "--json").json["services"][0]
     assert shown["url"] == f"http://127.0.0.1:{port}/serve/"
     assert shown["url"] in desk.ok("services").out
-    files = [file for file in desk.config.parent.rglob("*") if file.is_file()]
-    assert not any(token.encode() in file.read_bytes() for file in files)
+    assert not any(token.encode() in data for _, data in files_below(desk.home))
 
     desk.kill_daemon()
     assert _status(port, token) == 200

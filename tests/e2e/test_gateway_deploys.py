@@ -72,7 +72,7 @@ def gate(request: pytest.FixtureRequest) -> Iterator[tuple[Desk, int]]:
         try:
             yield desk, port
         finally:
-            with contextlib.suppress(ProcessLookupError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
                 os.kill(gateway_pid(desk), signal.SIGTERM)
             desk.close()
 

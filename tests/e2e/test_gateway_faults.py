@@ -51,7 +51,7 @@ class Gate:
 
     def ask(self) -> tuple[int, str]:
         """A request: status and body; 0: there was no answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             headers = {"Authorization": f"Bearer {self.token}"}
             connection.request("GET", "/web/", headers=headers)
@@ -110,7 +110,7 @@ def gate() -> Iterator[Gate]:
             wait_until(lambda: made.serves(1), "release 1 answers")
             yield made
         finally:
-            with contextlib.suppress(ProcessLookupError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
                 os.kill(gateway_pid(desk), signal.SIGTERM)
             desk.close()
 

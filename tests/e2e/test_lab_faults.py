@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.test_lab_recover import let_go
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.machines.desk import Desk, desk_folder, stage, wait_until
@@ -45,7 +46,7 @@ def test_a_gpu_that_is_taken_by_hand_before_the_start_is_left_alone(
 ) -> None:
     gpu1 = clean_lab.host("gpu1")
     # As an image that takes long: between the claim and the start there is time.
-    desk.more_env = {"HOSTLER_FAILPOINTS": "after_create:hang=4"}
+    desk.more_env = {"HOSTLER_FAILPOINTS": "after_create:hang=8"}
     run_id = desk.submit(
         HEAD
         + """
@@ -55,13 +56,13 @@ resources = { host = "gpu1", gpus = 4 }
 """
     )
     desk.more_env = {}
-    wait_until(lambda: bool(containers(clean_lab, "gpu1")), "the container is made", 30)
+    wait_until(lambda: bool(containers(clean_lab, "gpu1")), "the container is made", every=0.1)
     stranger = gpu1.foreign(2, "cleo", 3000)
     run = desk.until(run_id, lambda r: stage(r, "a")["attempts"][0]["cause"] is not None)
     first = stage(run, "a")["attempts"][0]
     assert first["cause"] == "not started"
     assert "GPU 2: in use by cleo" in first["detail"]
-    wait_until(lambda: not containers(clean_lab, "gpu1"), "what was made is removed", 20)
+    wait_until(lambda: not containers(clean_lab, "gpu1"), "what was made is removed")
     assert clean_lab.grants() == []
     stranger.stop()
     run = desk.ended(run_id)
@@ -75,7 +76,7 @@ def test_a_gpu_is_free_again_only_when_its_memory_is_back(clean_lab: Lab, desk: 
         HEAD
         + """
 [stages.a]
-command = "sleep 5"
+command = "while [ ! -e go ]; do sleep 0.2; done"
 resources = { host = "gpu1", gpus = 1 }
 """
     )
@@ -83,6 +84,7 @@ resources = { host = "gpu1", gpus = 1 }
     (uuid,) = stage(run, "a")["attempt"]["gpus"]
     index = panel.uuids.index(uuid)
     panel.set(index, memory_used=9000)
+    let_go(clean_lab, f"{run_id}-a-1")
     desk.ended(run_id)
 
     def state() -> tuple[str, str]:
@@ -92,7 +94,7 @@ resources = { host = "gpu1", gpus = 1 }
     assert state()[0] != "free"
     assert "memory" in state()[1] or run_id in state()[1]
     panel.set(index, memory_used=0)
-    wait_until(lambda: state()[0] == "free", "the GPU is free again", 20)
+    wait_until(lambda: state()[0] == "free", "the GPU is free again")
 
 
 def test_a_killed_daemon_comes_back_to_running_work(clean_lab: Lab, desk: Desk) -> None:
@@ -177,7 +179,7 @@ retries = { max = 1, on = ["ended by docker restart"], backoff = "1ms" }
     gpu2 = clean_lab.host("gpu2")
     gpu2.kill_docker()
     back_at = time.monotonic() + DOCKER_AWAY_S
-    wait_until(lambda: docker_is_away(desk, "gpu2"), "Docker is seen to be away", 10)
+    wait_until(lambda: docker_is_away(desk, "gpu2"), "Docker is seen to be away")
     on_gpu2 = 'command = "true"\nresources = {{ host = "gpu2", gpus = {gpus} }}\n'
     one = on_gpu2.format(gpus=1)
     waiting = desk.submit(f'{HEAD}[stages.b]\n{one}[stages.p]\nruntime = "process"\n{one}')
@@ -192,7 +194,7 @@ retries = { max = 1, on = ["ended by docker restart"], backoff = "1ms" }
         time.sleep(0.5)
     assert not any(s["attempts"] for s in desk.show(waiting)["stages"])
     desk.kill_daemon()
-    wait_until(lambda: docker_is_away(desk, "gpu2"), "the next daemon finds no Docker", 10)
+    wait_until(lambda: docker_is_away(desk, "gpu2"), "the next daemon finds no Docker")
     assert offered(desk, "gpu2") == set()
     gpu2.start_docker()
     run = desk.ended(run_id)

@@ -97,7 +97,7 @@ def test_a_container_that_loses_its_way_to_its_gpu_is_found_while_it_runs(
     # Docker asks every half minute.
     wait_until(lambda: "hostler doctor gpu1" in trouble(), "it is found", 90, every=1.0)
     assert "hostler doctor gpu1" in desk.ok("why", run_id).out
-    wait_until(lambda: "gpu_cut_off" in desk.ok("events", "--json").out, "it is told", 30)
+    wait_until(lambda: "gpu_cut_off" in desk.ok("events", "--json").out, "it is told")
     assert run_id in desk.ok("alerts").out
     assert sorted(states(desk, "gpu1")) == ["free"] * 3 + ["leased"]
     kill_container = "docker ps -q --filter label=hostler.attempt | xargs docker kill -s KILL"
@@ -137,13 +137,13 @@ def test_a_gpu_that_hangs_or_is_cut_in_parts_costs_the_others_nothing(
     wait_until(lambda: states(desk, "gpu3")[0] == "unhealthy", "its compute mode is seen")
     assert "compute mode Prohibited" in str(gpus(desk, "gpu3")[0]["why"])
     gpu2.gpus.set(0, hang=600.0)
-    wait_until(lambda: states(desk, "gpu2")[0] not in ("free", "idle"), "it is seen to hang", 20)
+    wait_until(lambda: states(desk, "gpu2")[0] not in ("free", "idle"), "it is seen to hang")
     for load in (41, 83):
         gpu2.gpus.set(2, utilization=load)
         wait_until(
             lambda: gpus(desk, "gpu2")[2]["utilization"] == load,  # noqa: B023
-            "the others are read", 15,
-        )  # fmt: skip
+            "the others are read",
+        )
     for host in ("gpu2", "gpu3"):
         run = desk.run(stage_on(host, "true"))
         assert run["outcome"] == "succeeded"

@@ -164,6 +164,7 @@ command = "true"
 """
     )
     desk.until(run_id, lambda r: stage(r, "long")["status"] == "running")
+    wait_until(lambda: desk.output(run_id, "long") == "up\n", "its trap is set")
     desk.ok("cancel", run_id, "-y")
     run = desk.ended(run_id)
     assert run["outcome"] == "cancelled"

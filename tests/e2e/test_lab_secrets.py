@@ -16,7 +16,7 @@ from hostler.client import Client
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.machines.desk import Desk, desk_folder, stage, wait_until
+from tests.support.machines.desk import Desk, desk_folder, files_below, stage, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
@@ -61,16 +61,11 @@ def desk(clean_lab: Lab) -> Iterator[Desk]:
 def holding(folder: Path, but: tuple[str, ...] = ()) -> list[str]:
     """Files below a folder that have the value in any form."""
     forms = patterns_of([VALUE])
-    found = []
-    for path in folder.rglob("*"):
-        if any(each in str(path) for each in but) or path.is_symlink() or not path.is_file():
-            continue
-        try:
-            data = path.read_bytes()
-        except OSError:
-            continue
-        found += [str(path)] if any(form in data for form in forms) else []
-    return found
+    return [
+        str(path)
+        for path, data in files_below(folder)
+        if not any(each in str(path) for each in but) and any(form in data for form in forms)
+    ]
 
 
 def said_by_hosts(hosts: list[Host]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.machines.desk import Desk, Said, wait_until
+from tests.support.machines.desk import Desk, Said, files_below, wait_until
 
 TOKEN, OWN = "hf_sesame_open_4711", "own-value-of-one-run"
 PIPELINE = """
@@ -292,11 +292,9 @@ def test_no_value_lies_anywhere(alone: Desk) -> None:
         assert OWN not in each.out + each.err
     assert "secrets are not included: --secrets adds them" in told[-2].err
     assert "the secrets of all users" in told[-1].out
-    for path in alone.home.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            for value in (TOKEN, OWN):
-                assert value.encode() not in data, path
+    for path, data in files_below(alone.home):
+        for value in (TOKEN, OWN):
+            assert value.encode() not in data, path
     sealed = alone.state / "secrets"
     assert {path.name for path in (sealed / "runs").iterdir()} >= {own.out.strip()}
     key = (sealed / "key").read_bytes().strip()

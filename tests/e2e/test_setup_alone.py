@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.support.machines.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, files_below, wait_until
 
 PIPELINE = """
 name = "with-setup"
@@ -61,5 +61,4 @@ def test_a_setup_survives_its_daemon_and_is_done_once(alone: Desk, tmp_path: Pat
     shown = f"no {'*' * len(token)}"
     assert attempt["detail"] == f"setup ended with exit code 4; its last lines: {shown}"
     assert shown in desk.output(run["run_id"], "run")
-    where = [path for path in desk.state.rglob("*") if path.is_file()]
-    assert not [path for path in where if token.encode() in path.read_bytes()]
+    assert not [path for path, data in files_below(desk.state) if token.encode() in data]

@@ -68,7 +68,7 @@ def agent_of(folder: Path) -> list[bytes]:
     (lock,) = folder.glob("serve-*.lock")
     try:
         return Path(f"/proc/{int(lock.read_text())}/cmdline").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, ValueError):  # or one writes its id just now
         return []
 
 

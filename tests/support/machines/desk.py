@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import socket
+import stat as stat_module
 import subprocess
 import sys
 import tempfile
@@ -305,7 +306,7 @@ class Desk:
         pid = self.daemon_pid()
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        self.wait_death(pid, 10)
+        self.wait_death(pid, 60)
 
     def wait_death(self, pid: int, timeout: float) -> None:
         """Until that daemon is gone."""
@@ -349,6 +350,16 @@ def desk_folder() -> Iterator[Path]:
     finally:
         _end_at_home(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def files_below(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """All plain files there, each with what it holds. Those that go meanwhile, or may not be read,
+    are left out: a daemon may be at work there."""
+    for where, _, names in os.walk(folder):
+        for path in (Path(where, name) for name in names):
+            with contextlib.suppress(OSError):
+                if stat_module.S_ISREG(path.lstat().st_mode):
+                    yield path, path.read_bytes()
 
 
 def _end_at_home(home: Path) -> None:

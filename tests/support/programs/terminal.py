@@ -105,7 +105,7 @@ class Terminal:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.kill(self.pid, signal.SIGWINCH)
 
-    def wait_for(self, text: bytes, timeout: float = 20.0, after: int = 0) -> float:
+    def wait_for(self, text: bytes, timeout: float = 60.0, after: int = 0) -> float:
         """When (monotonic) these bytes were there, counted from output byte `after` on."""
         ends = time.monotonic() + timeout
         with self._news:
@@ -118,12 +118,13 @@ class Terminal:
                     said = b"".join(data for _, data in self.chunks)[after:][-12000:]
                     raise AssertionError(f"{text!r} did not come in {timeout} s: {said!r}")
 
-    def wait_end(self, timeout: float = 20.0) -> int:
+    def wait_end(self, timeout: float = 60.0) -> int:
         """The exit code of the program, once it has ended."""
         ends = time.monotonic() + timeout
         while time.monotonic() < ends:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
+                self._reader.join(5)  # it reads what the program wrote last
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.02)
         raise AssertionError("the program does not end")

@@ -50,7 +50,7 @@ class Tmux:
         """What was copied last."""
         return self._tmux("show-buffer", check=False)
 
-    def until(self, wanted: str | Callable[[str], bool], timeout: float = 30.0) -> str:
+    def until(self, wanted: str | Callable[[str], bool], timeout: float = 60.0) -> str:
         """The picture, once it has this text or is as wanted. Each look is a process: asks less
         and less often."""
         is_there = wanted if callable(wanted) else lambda shown: wanted in shown
@@ -61,7 +61,7 @@ class Tmux:
             pause = min(0.25, pause * 1.3)
         return shown
 
-    def until_gone(self, timeout: float = 10.0) -> None:
+    def until_gone(self, timeout: float = 60.0) -> None:
         """Until the program has ended."""
         ends = time.monotonic() + timeout
         while self._tmux("list-sessions", check=False).strip():
@@ -71,7 +71,7 @@ class Tmux:
     def _tmux(self, *words: str, check: bool = True) -> str:
         done = subprocess.run(
             ["tmux", "-L", self._name, *words], capture_output=True, text=True, env=self._env,
-            timeout=20,
+            timeout=60,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stderr
         return done.stdout
