@@ -409,7 +409,7 @@ async def test_traffic_of_a_service_that_was_stopped_meanwhile_is_left_out() -> 
     feed = ServiceFeed(Counting(), told.append)  # type: ignore[arg-type]
     feed._counted = {"gone": "gone", "embed": "embed"}
     following = asyncio.create_task(feed.follow_traffic())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not told:
             await asyncio.sleep(0)
     following.cancel()

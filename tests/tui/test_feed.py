@@ -53,7 +53,7 @@ async def test_alerts_are_asked_again_when_something_happened(
     log = Log([1])
     feed = Feed(log, told.append)  # type: ignore[arg-type]
     following = asyncio.create_task(feed.follow_alerts())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not told:
             await asyncio.sleep(0)
         log.alerts_told = AlertList()
@@ -130,7 +130,7 @@ async def test_services_are_told_with_their_releases_and_others_are_asked_about_
     lab, told = Deployed(), list[Message]()
     feed = ServiceFeed(lab, told.append)  # type: ignore[arg-type]
     following = asyncio.create_task(feed.follow_services())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(told) < 3:
             await asyncio.sleep(0)
     following.cancel()

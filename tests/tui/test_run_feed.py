@@ -45,7 +45,7 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _followed(client: Client) -> list[Message]:
     told: list[Message] = []
-    await asyncio.wait_for(RunFeed(client, told.append).follow("r1"), 5)  # type: ignore[arg-type]
+    await asyncio.wait_for(RunFeed(client, told.append).follow("r1"), 30)  # type: ignore[arg-type]
     return told
 
 

@@ -70,7 +70,7 @@ async def test_what_ended_meanwhile_is_found_and_its_gpu_given_again(
         await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
         await daemon.kill()
         (host,) = daemon.lab.hosts.values()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while host.advance() and any(work.running for work in host.works.values()):
                 await asyncio.sleep(0.01)
         daemon.clock = SetClock(daemon.lab.clock, by)

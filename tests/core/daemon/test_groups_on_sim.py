@@ -180,7 +180,7 @@ async def test_a_daemon_killed_at_this_step_brings_the_gang_to_its_end(
     reached = stop_at(monkeypatch, *STEPS[step], when)
     async with SimDaemon(small_lab(2), tmp_path) as daemon:
         run_id = await daemon.submit(*_gang("seconds=0.05"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await reached.wait()
         await daemon.kill()
         await daemon.begin()

@@ -47,7 +47,7 @@ async def standing(daemon: SimDaemon) -> list[str]:
 
 async def until_standing(daemon: SimDaemon, *hosts: str) -> None:
     """Until there are these alerts and no others."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await standing(daemon) != list(hosts):
             await asyncio.sleep(0.01)
 

@@ -79,11 +79,11 @@ async def test_a_daemon_killed_at_this_step_loses_and_repeats_nothing(
                 env=sim("seconds=0.05 lines=3 metric.loss=1"),
             )
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await reached.wait()
         await daemon.kill()
         await daemon.begin()
-        run = await daemon.finished(run_id, timeout=10)
+        run = await daemon.finished(run_id)
         name = f"{run_id}-train-1"
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert [a.attempt_id for a in run.attempts] == [name]

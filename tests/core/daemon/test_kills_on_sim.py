@@ -63,7 +63,7 @@ async def test_a_daemon_killed_at_any_moment_goes_on_as_if_nothing_were(
             await daemon.kill()
             await daemon.begin()
         for run_id in runs:
-            run = await daemon.finished(run_id, timeout=10)
+            run = await daemon.finished(run_id)
             assert run.outcome is Outcome.SUCCEEDED, told(run)
             assert [a.attempt_id for a in run.attempts] == [f"{run_id}-a-1", f"{run_id}-b-1"]
             kinds = await daemon.kinds(run_id)
@@ -100,7 +100,7 @@ async def test_kills_cuts_and_cancels_together_leave_no_ghost(tmp_path: Path, se
             await asyncio.sleep(chance.uniform(0.0, 0.12))
             faults.heal()
         for run_id in runs:
-            run = await daemon.finished(run_id, timeout=10)
+            run = await daemon.finished(run_id)
             check_ended(run, was_cancelled=run_id in cancelled)
         await daemon.clean()
         assert lab.running() == []
@@ -139,7 +139,7 @@ async def test_kills_and_reboots_together_end_every_run(tmp_path: Path) -> None:
                 await daemon.kill()
                 await daemon.begin()
         for run_id in runs:
-            run = await daemon.finished(run_id, timeout=10)
+            run = await daemon.finished(run_id)
             assert run.outcome is Outcome.SUCCEEDED, told(run)
             causes = {a.cause for a in run.attempts[:-1]}
             assert causes <= {Cause.HOST_REBOOTED, Cause.NOT_STARTED}, told(run)
@@ -160,7 +160,7 @@ async def test_two_daemons_that_race_for_one_lab_share_no_gpu(tmp_path: Path) ->
                 runs.append((daemon, run_id))
         refused = 0
         for daemon, run_id in runs:
-            run = await daemon.finished(run_id, timeout=12)
+            run = await daemon.finished(run_id)
             assert run.outcome is Outcome.SUCCEEDED, told(run)
             assert {a.cause for a in run.attempts} <= {None, Cause.NOT_STARTED}, told(run)
             refused += len(run.attempts) - 1

@@ -307,7 +307,7 @@ async def test_until_its_notes_are_read_nothing_is_ended_or_given_back(
         monkeypatch.setattr(merge, "read_ends", unreadable)
         works, leases = set(host.works), set(host.leases)
         async with restored(old, file) as new:
-            await asyncio.wait_for(asked.wait(), 10)
+            await asyncio.wait_for(asked.wait(), 30)
             monitor = new.daemon.context.monitors["gpu1"]
             look = monitor.host.look
             assert look is not None

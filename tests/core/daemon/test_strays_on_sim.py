@@ -56,7 +56,7 @@ async def reported(daemon: SimDaemon) -> list[tuple[str, str]]:
 async def eventually(daemon: SimDaemon, wanted: list[tuple[str, str]]) -> None:
     """Until these are the open alerts about strays, with their runs."""
     alerts, hub = daemon.daemon.service.alerts, daemon.daemon.context.hub
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             found = (await alerts.list(open_only=True, limit=9)).alerts
             if [(a.what, a.run_id) for a in found if "computes" in a.what] == wanted:
@@ -81,7 +81,7 @@ async def test_a_stray_is_reported_and_ended_with_its_cause_and_not_tried_again(
         (attempt,) = run.attempts
         assert (run.outcome, attempt.phase) == (Outcome.FAILED, Phase.FAILED)
         assert (attempt.cause, attempt.detail) == (Cause.WRONG_GPU, f"computed {SENTENCE}")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not (told := await reported(daemon)):  # written beside all else
                 await asyncio.sleep(0.01)
         assert told == [("error", f"stage train computes {SENTENCE}")]

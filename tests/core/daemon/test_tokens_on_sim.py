@@ -128,7 +128,7 @@ async def test_a_silent_old_gateway_keeps_no_new_one_from_serving(
         monkeypatch.setattr(gateways, "_bring", bring)
         monkeypatch.setattr(gateways, "_left_behind", lambda: ["gpu1"])
         _gated(lab, host="gpu2")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await brought.wait()
 
 

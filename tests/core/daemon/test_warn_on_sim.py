@@ -98,7 +98,7 @@ async def test_a_daemon_killed_around_it_warns_all_the_same(
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, step)
             run_id = await begin(daemon)
-            await asyncio.wait_for(reached.wait(), 20)
+            await asyncio.wait_for(reached.wait(), 30)
             (before,) = (await daemon.run(run_id)).attempts
             assert before.warned_at is not None  # the intent comes first
             assert before.warning == ""

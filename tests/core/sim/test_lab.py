@@ -64,7 +64,7 @@ async def begin(link: SimLink, wanted: Job, runtime: str = "process") -> SimRunt
 
 
 async def next_push(pushes: AsyncIterator[Push]) -> Push:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await anext(pushes)
 
 
@@ -197,7 +197,7 @@ async def test_what_was_asked_happens_though_the_asker_is_gone(lab: SimLab, link
     assert lab.running() == []
     asking.cancel()
     await link.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not lab.running():
             await asyncio.sleep(0.005)
 

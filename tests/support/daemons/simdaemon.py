@@ -50,6 +50,8 @@ FAST = Timings(
     gpu_healthy_for=0.2,
 )
 """The daemon's own pauses, as short as the lab's."""
+GUARD_S = 50.0
+"""Seconds after which a wait has failed. It only ends what hangs: nothing is to take so long."""
 _numbers = itertools.count(1)
 
 
@@ -153,7 +155,7 @@ class SimDaemon:
         if daemon is None or task is None:
             return
         task.cancel()
-        await asyncio.wait((task,), timeout=5)
+        await asyncio.wait((task,), timeout=GUARD_S)
         assert task.done(), f"the daemon does not stop: {asyncio.all_tasks()}"
         with contextlib.suppress(asyncio.CancelledError):
             await task
@@ -213,7 +215,7 @@ class SimDaemon:
         """As the database has it."""
         return await self.daemon.context.store.get_run(run_id)
 
-    async def finished(self, run_id: str, timeout: float = 20.0) -> Run:
+    async def finished(self, run_id: str, timeout: float = GUARD_S) -> Run:
         """The run, once it has its outcome."""
         await self.until(lambda: self._open(run_id) is None, f"{run_id} does not end", timeout)
         return await self.run(run_id)
@@ -222,7 +224,7 @@ class SimDaemon:
         self,
         run_id: str,
         wanted: Callable[[Attempt], bool] = lambda attempt: True,
-        timeout: float = 20.0,
+        timeout: float = GUARD_S,
     ) -> Attempt:
         """The first attempt of an open run that is as wanted, once there is one."""
 
@@ -235,7 +237,7 @@ class SimDaemon:
         assert found is not None
         return found
 
-    async def until(self, true: Callable[[], bool], why: str, timeout: float = 20.0) -> None:
+    async def until(self, true: Callable[[], bool], why: str, timeout: float = GUARD_S) -> None:
         """Until something holds, looked at whenever the daemon publishes and every 10 ms."""
         ends = time.monotonic() + timeout
         hub = self.daemon.context.hub
@@ -244,7 +246,7 @@ class SimDaemon:
                 raise AssertionError(f"{why}; {self.situation()}")
             await hub.wait(hub.version, 0.01)
 
-    async def clean(self, timeout: float = 20.0) -> None:
+    async def clean(self, timeout: float = GUARD_S) -> None:
         """Until no workload and no lease is left anywhere."""
         await self.until(lambda: not self.lab.left(), "something is left", timeout)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import random
 import re
 import shutil
 import signal
@@ -21,6 +22,9 @@ from tests.support.programs.cache import cache
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 WHY_NOT = "needs OpenSSH's sshd and root (it starts one on a loopback port)"
+_PORTS = (11_000, 20_000)
+"""Below those that the agent gives to services and Linux to whoever asks for any."""
+_any = random.SystemRandom()
 
 
 def can_run() -> bool:
@@ -29,11 +33,13 @@ def can_run() -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that nothing listens on now. Not one that the kernel chooses: until somebody listens
+    there, it could give it to any other program of this machine."""
+    while True:
+        port = _any.randrange(*_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -176,6 +182,7 @@ class Home:
             "config_files": (str(self.ssh / "config"),),
             "system_known_hosts": (),
             "agent_socket": str(self.folder / "no-agent"),
+            "connect_timeout": 60.0,  # a login needs processor time, which a busy machine lacks
             **changes,
         }
         return SshSettings(**values)  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ class AgentSaysNo(Exception):
         self.kind: str = error["kind"]
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     """The first true value of `condition`, asked again and again; AssertionError when none came."""
     until = time.monotonic() + seconds
     while True:
@@ -128,7 +128,7 @@ class Talk:
         while view:
             view = view[os.write(self._in, view) :]
 
-    def some(self, seconds: float = 20.0) -> bytes:
+    def some(self, seconds: float = 60.0) -> bytes:
         """Bytes as they come; b"" at the end. AssertionError when none come in time."""
         if self._data:
             data, self._data = self._data, b""
@@ -136,7 +136,7 @@ class Talk:
         assert select.select([self._out], [], [], seconds)[0], "the agent says nothing"
         return os.read(self._out, 65536)
 
-    def line(self, seconds: float = 20.0) -> dict[str, Any]:
+    def line(self, seconds: float = 60.0) -> dict[str, Any]:
         """The next line. EOFError when the agent has ended, with its last words."""
         held = self._data
         self._data = b""
@@ -164,7 +164,7 @@ class Talk:
             first = self.line()
         assert first == {"agent": "ready"}, first
 
-    def close(self, seconds: float = 10.0) -> int:
+    def close(self, seconds: float = 60.0) -> int:
         """EOF, and its exit status."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -203,7 +203,7 @@ class Agent(Talk):
         self.send({"id": self._number, verb: {**(payload or {}), **fields}})
         return self._number
 
-    def answer(self, number: int, seconds: float = 20.0) -> Any:
+    def answer(self, number: int, seconds: float = 60.0) -> Any:
         """The answer to a request that was posted. Raises AgentSaysNo."""
         while number not in self._answers:
             self._take(seconds)
@@ -219,7 +219,7 @@ class Agent(Talk):
         else:
             self.pushes.append(message)
 
-    def push(self, seconds: float = 20.0) -> dict[str, Any]:
+    def push(self, seconds: float = 60.0) -> dict[str, Any]:
         """The next thing that the agent says by itself."""
         while not self.pushes:
             self._take(seconds)
@@ -244,7 +244,7 @@ class Agent(Talk):
         )
         return workload
 
-    def ended(self, attempt: str, seconds: float = 20.0) -> dict[str, Any]:
+    def ended(self, attempt: str, seconds: float = 60.0) -> dict[str, Any]:
         """The workload of a job once it has ended."""
 
         def look() -> dict[str, Any] | None:
@@ -282,7 +282,7 @@ class Bulk(Talk):
         self.bootstrap()
         self.send({"mode": "bulk", **mode})
 
-    def frame(self, seconds: float = 20.0) -> bytes | dict[str, Any] | None:
+    def frame(self, seconds: float = 60.0) -> bytes | dict[str, Any] | None:
         """The next frame; EOFError when the agent ended."""
         while not self._found:
             data = self.some(seconds)
