@@ -30,9 +30,9 @@ _SUBREAPER = 36
 _OWN = ("_", "SHLVL", "PWD", "OLDPWD")
 """Variables of the shell itself."""
 
-# What the job has set wins over the profile, which often sets PATH and the like anew: folders that
-# only the job has come first. All else of the login stays: `module` needs it.
-# A profile that has `set -x` would have every value in the log.
+# Variables of the job replace those of the profile, which often sets PATH and others. Folders that
+# only the job's PATH has come first. All other variables of the login stay, because `module` needs
+# them. If the profile has `set -x`, the log would show all values, so the script switches it off.
 _RESTORE = r"""
 set +euxv +o posix; trap - DEBUG ERR
 exec </dev/null >&"$2" 2>&1
@@ -56,8 +56,8 @@ done
 unset IFS; set +f
 export PATH=$hostler_first$hostler_rest
 """
-# A module may set LD_LIBRARY_PATH so that `env` cannot start. Then the last byte, which marks the
-# end, is not written.
+# A module may set LD_LIBRARY_PATH so that `env` cannot start. The last byte, which marks the end,
+# is then not written.
 _TELL = r"""
 /usr/bin/env -0 >&"$hostler_out" && printf '\0' >&"$hostler_out"
 """
@@ -287,7 +287,7 @@ def by_login(env: Dict[str, str], deadline: Deadline, log: int) -> condaenvs.Con
     except Late:
         raise
     except Lacks:
-        return condaenvs.Conda(env)  # a profile that ends the shell is no reason: files tell, too
+        return condaenvs.Conda(env)  # the profile may end the shell: use the files
 
 
 def _with_conda(

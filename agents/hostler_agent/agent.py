@@ -98,10 +98,10 @@ class Agent:
         """Answer requests until EOF on stdin, or silence."""
         self._containers.start()
         listening = self._listen()
-        self._jobs.table.list()  # ends from now on are news
+        self._jobs.table.list()  # ends from now on are reported
         try:
             self._greet()
-            gc.freeze()  # `main` has disabled it
+            gc.freeze()  # `main` has disabled the collection
             gc.enable()
             self._socket = listening
             self._faults.start()
@@ -128,7 +128,7 @@ class Agent:
             found["docker"], found["docker_gpu"] = docker.version, docker_gpu(docker.info)
             if docker.raises_limits is False:
                 found["docker_limits"] = False
-        if docker.version or docker.usable():  # one that is silent now may have given GPUs away
+        if docker.version or docker.usable():  # may hold GPUs even without an answer now
             found["runtimes"] = ["docker", "process"]
         hello = {
             "protocol": wire.PROTOCOL, "agent": self._version, "boot_id": self._boot,
@@ -166,13 +166,13 @@ class Agent:
                 for line in reader.feed(data):
                     self._request(line)
             elif self._waiting:
-                self._answer_looks()  # something hangs: its time is up
+                self._answer_looks()  # a part hangs: its time limit has passed
 
     def _touch(self) -> None:
         """In a separate thread: another process may hold the lock of all leases."""
         try:
             self._leases.touch(self._daemon_id)
-        except (Refusal, OSError) as error:  # in time there is another turn
+        except (Refusal, OSError) as error:  # it is repeated later
             sys.stderr.write("hostler agent: leases are not touched: %s\n" % error)
 
     def _timeout(self, most: Optional[float]) -> Optional[float]:
@@ -191,10 +191,10 @@ class Agent:
             try:
                 self._answer_looks()
             except BrokenPipeError:
-                pass  # the loop ends by itself at EOF
+                pass  # the loop ends at EOF
             except Exception:
-                # Its thread would be gone, and with it what every later look waits for. Another
-                # agent begins afresh; jobs go on.
+                # Without this thread, every later look would wait forever. So this agent ends, and
+                # a new one starts; jobs continue.
                 import traceback
 
                 sys.stderr.write("hostler agent: %s" % traceback.format_exc())
@@ -209,7 +209,7 @@ class Agent:
             self._waiting.append(number)
             self._sampler.start()
             self._containers.refresh()
-        # Where a reader is at work it answers; to ask now would only take the interpreter from it.
+        # A running reader answers by itself; a call now would only slow it down.
         if not self._sampler.under_way:
             self._answer_looks()
 
@@ -234,7 +234,7 @@ class Agent:
         except Refusal as refusal:
             self._refuse(number, refusal)
         except BrokenPipeError:
-            pass  # the loop sees it too
+            pass  # the loop notices it too
         except Exception as error:
             self._refuse(number, Refusal("%s: %s" % (type(error).__name__, error)))
 
@@ -259,7 +259,7 @@ class Agent:
             self._faults.start()
         self._push_ended(ended)
         if more:
-            self._answer_looks()  # where there is nothing to wait for nobody else will
+            self._answer_looks()  # no part wakes it if there is nothing to wait for
 
     def _answer(self, number: Json, sections: Outgoing) -> bytes:
         """A look as a line; an error if it does not fit, so that the daemon does not wait in
@@ -267,7 +267,7 @@ class Agent:
         try:
             return self._encoder.line(number, sections)
         except ValueError as error:
-            self._encoder = wire.LookEncoder()  # nothing of it is known there
+            self._encoder = wire.LookEncoder()  # the daemon did not get this look
             problem = {"kind": "AgentError", "message": "a look cannot be sent: %s" % error}
             return wire.encode({"id": number, "error": problem})
 
@@ -294,7 +294,7 @@ class Agent:
         try:
             self._send(message)
         except BrokenPipeError:
-            pass  # from a helper thread: the loop ends by itself at EOF
+            pass  # called by a helper thread: the loop ends at EOF
 
     def _send(self, message: Outgoing) -> None:
         self._write(wire.encode(message))

@@ -101,7 +101,7 @@ def _unpack(raw: BinaryIO, root: str, record: Optional[Record]) -> None:
         if record is not None and not member.isdir():
             record(member.name, path, content)
         if record is not None and member.islnk():
-            record(member.linkname, _inside(root, member.linkname), content)  # its ctime is new
+            record(member.linkname, _inside(root, member.linkname), content)  # its ctime changed
         if member.isdir():
             later.append((path, member.mode, member.mtime))
     for path, mode, mtime in reversed(later):

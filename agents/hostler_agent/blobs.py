@@ -137,7 +137,7 @@ def _remove_old(folder: str, age: float, stamp: str, lock: str, current: str = "
 def discard(path: str, stamp: str) -> None:
     """Remove a folder of a cache whose stamp says that it is complete."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(path, stamp))  # half of it must not count as whole
+        os.unlink(os.path.join(path, stamp))  # a partly removed folder must not count as complete
     remove_tree(path)
 
 

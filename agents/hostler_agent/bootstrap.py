@@ -26,7 +26,7 @@ b = os.environ.get("HOSTLER_FOLDER") or "/var/tmp/hostler-%d" % u
 if not os.path.lexists(b):
     os.makedirs(b, 448, True)
 t = os.lstat(b)
-# Another user may have put a folder or link of that name there: then nothing in it is trusted.
+# Another user may have put a folder or link there, whose content would be unsafe.
 if not (t.st_mode, t.st_uid) == (16832, u):
     sys.exit(say(agent="unsafe", folder=b, uid=t.st_uid, own=u))  # type: ignore[func-returns-value]
 f = b + "/agent/" + h
@@ -51,9 +51,9 @@ if not os.path.isdir(f):
     try:
         os.rename(p, f)
     except OSError:
-        # A twin was faster; what it unpacked is the same.
+        # Another process was faster; it unpacked the same archive.
         os.path.isdir(f) or sys.exit(say(agent="bad"))  # type: ignore[func-returns-value]
-    # A fresh process is smaller than one that has loaded zipfile, and uses the cached bytecode.
+    # A new process needs less memory than one with zipfile loaded, and uses the cached bytecode.
     os.execv(sys.executable, [sys.executable, "-I", "-S", f + "/hostler_agent/__main__.py", h, b])
 sys.path.insert(0, f)
 __import__("hostler_agent.main").main.main(h, b)

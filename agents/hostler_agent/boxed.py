@@ -125,7 +125,7 @@ class Boxed:
         except tarfile.TarError as error:
             raise Refusal("Docker's archive cannot be read: %s" % error, "EngineError") from error
         finally:
-            if not whole:  # the rest of the answer would be in the way of the next
+            if not whole:  # the rest of the answer would mix with the next answer
                 self._connection.close()
                 self._connection, self.found = self._open()
         inside.check_unshared(self._connection, self.found, full)
@@ -184,7 +184,7 @@ class _Tar:
             if member is None:
                 return
             self._tar.members.clear()
-            # As it is shown everywhere: bytes that are no text may not spoil what is made of it.
+            # The name as it is shown: bytes that are not UTF-8 must not break later output.
             member.uname = member.name
             member.name = shown(member.name.encode("utf-8", "surrogateescape"))
             yield member, functools.partial(self._content, member)

@@ -25,7 +25,7 @@ _NO_FILE, _OTHER, _NO_PROGRAM = 66, 67, 69
 _MOST_BEHIND = 64 * 1024 * 1024
 _MOST_SAID = 2 * MOST_NAMES
 _NEEDS = "command -v stat >/dev/null && command -v cat >/dev/null || exit 69\n"
-# A name has no slash in it: two of them and a line end are the end of one.
+# A name contains no slash, so two slashes and a line end mark the end of a name.
 _LIST = (
     _NEEDS
     + r"""
@@ -54,7 +54,7 @@ fi
 cd -- "${1%/*}" && told "./${1##*/}"
 """
 )
-# Where the file was written to meanwhile it is read again, to stderr: what was added is no harm.
+# If the file changed meanwhile, it is read again, to stderr; added bytes do no harm.
 _READ = (
     _NEEDS
     + r"""
@@ -154,7 +154,7 @@ def _content(
         for stream, data in itertools.chain([(1, rest)], pieces):
             if stream == 2:
                 again.add(data)
-                yield b""  # it goes on
+                yield b""  # a sign of life
                 continue
             piece, over = data[:left], len(data) - left
             digest.update(piece)
@@ -163,7 +163,7 @@ def _content(
                 yield piece
             again.over += max(0, over)
             if again.over > _MOST_BEHIND:
-                return  # it grows faster than it is read
+                return  # it grows faster than it can be read
         if left:
             raise Refusal("%s became shorter while it was read" % shown(path), "ConflictError")
         if again.differs(digest.digest()):
@@ -249,7 +249,7 @@ class _Exec:
             while len(held) >= 8:
                 stream, size = held[0], struct.unpack(">I", held[4:8])[0]
                 if stream > 2 or size > 16 * 1024 * 1024:
-                    raise self._cannot()  # not a frame: words of who could not start it
+                    raise self._cannot()  # not a frame, but an error message about the start
                 if len(held) < 8 + size:
                     break
                 if size:

@@ -35,7 +35,7 @@ def run(mode: Message, folders: Folders) -> None:
     except HttpError as error:
         _fail("EngineError", str(error), error.status or _NO_ANSWER)
     except BrokenPipeError:
-        pass  # the other side has gone; what came so far is kept
+        pass  # the other side has closed; received data stays
     except OSError as error:
         _fail("AgentError", "%s: %s" % (error.filename or "transfer", error.strerror or error))
 
@@ -71,7 +71,7 @@ def _load_image(mode: Message, folders: Folders) -> None:
     came = frames()
     for blob in tables(mode.get("blobs")):
         _take(blob, folders, came)
-    # Docker says nothing while it unpacks layers, and then perhaps for minutes.
+    # Docker sends nothing while it unpacks layers, which can take minutes.
     images.load(came, folders, Connection(images.socket_to_use(), DOCKER_TIMEOUT, Pulse()))
 
 

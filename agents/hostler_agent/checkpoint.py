@@ -131,7 +131,7 @@ def _walk(folder: str, span: Span, until: float) -> bool:
             try:
                 status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             except OSError:
-                continue  # a process of the login may still remove it
+                continue  # a process of the login may remove it meanwhile
             if stat.S_ISREG(status.st_mode) and status.st_size and span.take(status.st_ctime):
                 return True
     return False
@@ -146,8 +146,8 @@ def container(payload: Message) -> Outgoing:
     try:
         _read_boxed(ArchiveSource(attempt, "docker", ref, path), span, folder)
     except (TooMuch, HttpError, Cannot) as why:
-        # The folder itself changes with each file that is made, renamed or removed in it, also by
-        # what is no progress: that counts only where the files cannot all be looked at.
+        # A folder's time also changes when files are made, renamed or removed in it, even without
+        # progress. So it counts only if not all files can be read.
         if not isinstance(why, HttpError) and folder.is_new:
             return folder.answer()
         return span.answer(_TOO_LARGE if isinstance(why, TooMuch) else str(why))
@@ -188,6 +188,6 @@ def _take(members: Iterable[Member], span: Span, folder: Span) -> None:
             raise Cannot(_TOO_MANY)
         at = float(member.mtime)
         if folder.newest is not None and folder.is_new and at == int(span.since):
-            at = folder.newest  # Docker sends whole seconds; this is exact
+            at = folder.newest  # Docker sends whole seconds; this time is exact
         if member.isreg() and member.size and span.take(at):
             return

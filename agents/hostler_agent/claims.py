@@ -136,7 +136,7 @@ class Claims:
             if index is not None and not one.stale and not _is_own(one, claim):
                 return "GPU %d: %s" % (index, lease_text(one))
             if index is not None and not one.stale and _is_before(one, claim):
-                # What cannot be seen may still run, and its memory is not back.
+                # An attempt in an unknown state may still run, and use the GPU's memory.
                 if works(one.lease["workload"], seen.live) is not False:
                     text = "GPU %d: attempt %s before this one has not ended"
                     return text % (index, one.lease["attempt_id"])
@@ -193,7 +193,7 @@ class Claims:
     def _write(self, claim: Claim, device: Device, own: Dict[str, Found], boot_id: str) -> str:
         before = own.get(device.uuid)
         if before is not None and not before.stale:
-            # Of an attempt before it is bound to what ran then, which has ended.
+            # A lease of an earlier attempt names that attempt's workload, which has ended.
             workload = None if _is_before(before, claim) else before.lease["workload"]
             attempt: Lease = {**before.lease, "attempt_id": claim.attempt_id, "workload": workload}
             self._leases.write({**attempt, "until": claim.until, "owner": claim.owner})

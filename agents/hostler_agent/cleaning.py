@@ -95,7 +95,7 @@ class Cleaner:
                 continue
             with contextlib.suppress(BlockingIOError), blobs.locked(path + lock, not lock):
                 if mounts.any_in(path):
-                    continue  # it stays, and nothing there is asked for its size
+                    continue  # it stays, and its size is not read
                 found.add(name, _size(path))
                 if not self._dry_run:
                     blobs.discard(path, stamp)
@@ -151,7 +151,7 @@ def sweep_checkpoints(
         if name.startswith(prefix) and name not in kept:
             path = os.path.join(folders.checkpoints, name)
             if mounts.any_in(path):
-                continue  # a stage has mounted something there, whose files would go, too
+                continue  # a stage has a mount there, whose files would be removed too
             if not dry_run:
                 shutil.rmtree(path, ignore_errors=True)
             removed += dry_run or not os.path.lexists(path)

@@ -164,13 +164,13 @@ class Containers:
             self._jobs.get()
             wanted = self._wanted
             if wanted == self._done:
-                continue  # a list that was made meanwhile was new enough
+                continue  # a list made meanwhile is new enough
             problem = None
             try:
                 self._refresh()
             except HttpError as error:
                 problem = _problem(self.path, error)
-            except Exception as error:  # the thread has to live: without it Docker is never seen
+            except Exception as error:  # the thread must continue: without it Docker is never read
                 problem = "Docker gave an answer that cannot be read (%r)" % (error,)
                 self._disconnect()
             if wanted == self._wanted:
@@ -222,7 +222,7 @@ class Containers:
                 continue
             before = self._inspected.get(ref)
             if state == "created":
-                # The list says it all, and an inspect would wait until the start is over.
+                # The list has all data, and an inspect would wait until the start is complete.
                 kept[ref] = (state, as_inspected(item))
             elif (
                 before and before[0] == state and _has_name(item) and not self._doubts(ref, before)
@@ -259,7 +259,7 @@ class Containers:
         """Whether the last inspect may be outdated, though the list is the same."""
         state, found = before
         if state.endswith("unhealthy") and not is_cut_off(state_of(found)):
-            # The check could not be made then; since, it may have been, with what result?
+            # The last check could not run; a later one may have a result.
             now = time.monotonic()
             if now >= self._health_due.get(ref, 0.0):
                 self._health_due[ref] = now + HEALTH_EVERY
@@ -270,7 +270,7 @@ class Containers:
         try:
             found = connection.get("/containers/%s/json" % ref)
         except HttpError as error:
-            if error.status == 404:  # removed since it was listed
+            if error.status == 404:  # removed after the list was made
                 return None
             raise
         add_start(ref, found, Proc())
@@ -303,7 +303,7 @@ class Containers:
                 finally:
                     connection.close()
             except (HttpError, ValueError, TypeError, AttributeError, KeyError):
-                pass  # looks report it; here it is only tried again
+                pass  # looks report the error; this thread only tries again
             time.sleep(2.0)
 
     def _events(self, connection: Connection, path: str) -> None:

@@ -50,7 +50,7 @@ def _row(check: str, state: str, message: str, remedy: str = "") -> Check:
 
 def _python() -> Check:
     version = "%d.%d.%d" % sys.version_info[:3]
-    # Debian and Ubuntu leave `venv` there and split off what it needs to put pip in.
+    # Debian and Ubuntu include `venv`, but not the package that puts pip into an environment.
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
         message = "Python %s, without the module %s: stages with `venv` fail here"
@@ -78,7 +78,7 @@ def _docker_details(containers: Containers, gpus: bool) -> List[Check]:
         return []
     found = []
     if containers.podman:
-        pass  # its containers need no daemon
+        pass  # its containers do not depend on a daemon
     elif info.get("LiveRestoreEnabled"):
         found.append(_row("live-restore", "ok", "containers survive a restart of dockerd"))
     else:
@@ -141,7 +141,7 @@ def leases(folder: str) -> List[Check]:
     try:
         owners = [os.lstat(path).st_uid for path in both]
     except OSError:
-        return []  # nobody has leased a GPU here yet
+        return []  # no user has leased a GPU here yet
     others = [owner_of(uid) for uid in dict.fromkeys(owners) if uid != 0]
     if not others:
         return [_row("leases", "ok", "the leases are in %s, which root owns" % folder)]

@@ -114,7 +114,7 @@ def ssh_limits(lines: Iterable[str]) -> Optional[Check]:
             continue
         first = words[1].split(":")[0]
         if not first.isdigit() or int(first) >= STARTUPS:
-            return None  # of several lines sshd takes the first
+            return None  # sshd uses the first of several lines
         message = "MaxStartups %s: sshd drops logins when several come at once" % words[1]
         remedy = "ask root to put MaxStartups 10:30:100 into %s" % _SSHD
         return _row("ssh-limits", "warn", message, remedy)
@@ -134,7 +134,7 @@ def _is_linked(path: str, links: str) -> bool:
     try:
         status = os.stat(path)
     except OSError:
-        return True  # it is gone meanwhile: nothing to say
+        return True  # removed meanwhile: nothing to report
     if not stat.S_ISCHR(status.st_mode):
         return True
     number = "%d:%d" % (os.major(status.st_rdev), os.minor(status.st_rdev))

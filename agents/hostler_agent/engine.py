@@ -30,7 +30,7 @@ def started_at(peer: bytes, proc: Proc, pid_file: str = _PID_FILE) -> Optional[f
     ticks = proc.start_ticks(pid) if pid is not None else None
     if ticks is None:
         return None
-    # The kernel's boot time has whole seconds only, and a container may be younger than one.
+    # The kernel's boot time has only whole seconds, and a container may be younger than one second.
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     return time.time() - age
 

@@ -101,5 +101,5 @@ def _said(argv: Sequence[str], env: Dict[str, str]) -> bytes:
             os.killpg(process.pid, signal.SIGKILL)
         if process.stdout is not None:
             process.stdout.close()
-        _stuck.append(process)  # nothing ends one that waits for a file server
+        _stuck.append(process)  # a process that waits for a file server cannot be ended
         return b""

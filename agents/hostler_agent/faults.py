@@ -65,16 +65,16 @@ class Faults:
             try:
                 events = pynvml.nvmlEventSetCreate()
             except pynvml.NVMLError:
-                return  # this driver has no events: looks alone show what is lost
+                return  # this driver has no events: only looks show lost GPUs
             try:
                 self._follow(events)
             finally:
                 try:
                     pynvml.nvmlEventSetFree(events)
                 except pynvml.NVMLError:
-                    pass  # the library was unloaded under it
-            # At once where it had worked so far: what fails meanwhile, often for the same reason,
-            # nobody tells of again.
+                    pass  # the library was unloaded meanwhile
+            # If it had worked so far, it registers again at once: later faults, often with the same
+            # cause, would otherwise not be reported.
             if time.monotonic() - begun < _AGAIN_S:
                 time.sleep(_AGAIN_S)
 
@@ -108,7 +108,7 @@ class Faults:
                     handle, pynvml.nvmlEventTypeXidCriticalError, events
                 )
             except pynvml.NVMLError:
-                continue  # not supported by this GPU, or it is lost
+                continue  # this GPU does not support it, or is lost
             registered[_address(handle)] = device
 
     def _tell(self, event: pynvml.c_nvmlEventData_t, devices: Iterable[Device]) -> None:

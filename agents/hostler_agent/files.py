@@ -86,7 +86,7 @@ def _of_job(attempt: str, folders: Folders) -> Root:
     key = job.created.checkpoint_key
     if key is not None and key not in ("", ".", "..") and "/" not in key:
         with contextlib.suppress(OSError):
-            # The job has a link to it in its working folder.
+            # The job's working folder has a link to it.
             store = os.path.join(folders.checkpoints, key)
             others[store] = beneath.open_folder(folders.checkpoints, key)
     try:
@@ -202,7 +202,8 @@ class Changes:
         why = left_out.folder_left_out(name, path == name)
         if why is None and left_out.is_environment(folder):
             why = left_out.ENVIRONMENTS
-        # With globs what they do not name is not asked for, and so not left out either.
+        # With globs, files that they do not match are not requested, so they are not reported as
+        # left out.
         return why if globs is None else ""
 
     def _take(self, path: bytes, folder: int, name: bytes, status: os.stat_result) -> None:
@@ -247,7 +248,7 @@ class Changes:
                 digest.update(piece)
                 self.walk.at_work()
         except OSError:
-            return None  # then it counts as changed
+            return None  # it then counts as changed
         finally:
             if descriptor is not None:
                 os.close(descriptor)

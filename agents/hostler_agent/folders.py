@@ -9,7 +9,7 @@ import fcntl
 import os
 import re
 import time
-from _thread import get_native_id  # threading would make every shim bigger
+from _thread import get_native_id  # threading would make every shim larger
 from typing import Optional
 
 from hostler_agent.json_values import Outgoing
@@ -74,7 +74,7 @@ class Folders:
         self.checkpoints = os.path.join(base, "checkpoints")
         self.venvs = os.path.join(base, "venvs")
         self.notify = os.path.join(base, "notify")
-        # The variable is for tests; the folder is shared by all users of the host.
+        # The variable is for tests. All users of the host share the folder.
         self.leases = os.environ.get("HOSTLER_LEASES") or _LEASES
         self._lock: Optional[int] = None
         self._code: Optional[int] = None
@@ -115,7 +115,7 @@ class Folders:
         folder = os.path.join(self.base, "agent", version)
         package = os.path.join(folder, "hostler_agent")
         if not os.path.isdir(folder):
-            return True  # run from a source tree, by a test
+            return True  # a test runs it from a source tree
         stamp = os.path.join(folder, "stamp")
         try:
             if time.time() - os.stat(stamp).st_mtime < 86400:
@@ -141,7 +141,7 @@ def hold(folder: str) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
-        # A cleaner holds it for a moment. The next agent will have it.
+        # A cleaner holds the lock for a moment. The next agent gets it.
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.ENOLCK):
             os.close(descriptor)
             raise
@@ -185,7 +185,7 @@ def write_file(path: str, data: bytes, mode: int = 0o600, sync: bool = False) ->
     try:
         try:
             left = memoryview(data)
-            while left:  # a disk that is almost full takes a part
+            while left:  # an almost full disk accepts only a part
                 left = left[os.write(descriptor, left) :]
             if sync:
                 os.fsync(descriptor)

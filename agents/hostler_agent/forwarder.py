@@ -18,7 +18,7 @@ import threading
 import time
 from typing import Dict, List, Mapping, NamedTuple, Optional
 
-if __name__ == "__main__":  # -I keeps the agent's own folder from the search path
+if __name__ == "__main__":  # -I removes the agent's own folder from the search path
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from hostler_agent.forwards import (
@@ -156,7 +156,7 @@ class Way:
     def _ended(self) -> None:
         if time.monotonic() - self._began >= _SETTLED:
             self._pause = FIRST_PAUSE
-        time.sleep(_STARTING_TICK)  # its last words
+        time.sleep(_STARTING_TICK)  # wait for its last output
         self._fail()
 
     def _fail(self) -> None:

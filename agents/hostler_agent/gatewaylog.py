@@ -60,7 +60,7 @@ def parse(data: bytes) -> Optional[Line]:
         return None
     answered = response >= 0 and len(words[4]) < 12 and len(words[6]) < 12
     took = max(wait, 0) + max(connect, 0) + response if answered else None
-    # "SD", "sD": the server ended or fell silent while data came; "KD": cut by command.
+    # "SD", "sD": the server ended or stopped sending during the answer; "KD": ended by a command.
     cut = words[7][:2] in ("SD", "sD", "KD", "DD", "UD")
     return Line(words[1][2:], words[2], status, took, cut)
 

@@ -67,7 +67,7 @@ class _Temperature(ctypes.Structure):
 
 
 def _temperature(lib: ctypes.CDLL) -> Gauge:
-    # Old drivers have the first only, drivers to come the second only.
+    # Old drivers have only the first function, future drivers only the second.
     old, new = get(lib, "nvmlDeviceGetTemperature"), get(lib, "nvmlDeviceGetTemperatureV")
     if old is not absent:
         plain = ctypes.c_uint()

@@ -81,7 +81,7 @@ class Connection:
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # it was not connected any more
+            pass  # it was not connected
         self._socket.close()
 
     def peer(self) -> bytes:
@@ -138,7 +138,7 @@ class Connection:
             for piece in body:
                 self._send(piece)
         except HttpError as error:
-            cut = error  # it may have refused before it had read all: then it has said why
+            cut = error  # Docker may refuse before it has read all: its answer has the reason
         status, headers = self._answer(cut)
         pieces = self._body(method, status, headers)
         if status >= 400:

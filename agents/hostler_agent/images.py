@@ -88,7 +88,7 @@ def _entry(message: Message, folders: Folders) -> Entry:
     try:
         there = os.stat(path).st_size
     except FileNotFoundError as error:
-        # It is sent again: a cleaner, or an agent with another limit, may have removed it.
+        # The daemon sends it again: a cleaner, or an agent with another limit, may have removed it.
         raise Refusal("a layer is no longer in the cache", "Unreachable") from error
     if there != size:
         raise Refusal("a cached layer has %d bytes, not %d" % (there, size))

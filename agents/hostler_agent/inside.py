@@ -67,7 +67,7 @@ def is_alive(found: Message) -> bool:
 
 def place(path: str) -> str:
     """The absolute path of one that is relative to the working folder."""
-    # Not where the command starts: a stage may have a `workdir` of its own.
+    # The start folder of the command may differ: a stage may have its own `workdir`.
     relative = check_relative(path)
     return os.path.join(WORK, relative) if relative else WORK
 
@@ -86,7 +86,8 @@ def check_way(connection: Connection, ref: str, path: str) -> None:
 def check_binds(connection: Connection, ref: str, found: Message) -> None:
     """Raise Refusal if a link of the image moves a mounted folder to another place in the
     container: Docker mounts it there, and the agent would treat it as the stage's own files."""
-    # Most lie side by side: each look costs dockerd as much as a mount of all of them.
+    # Most mounts are in the same folder. Each check costs dockerd as much as mounting all of them,
+    # so duplicates are left out.
     ways = [folder for mount in _mounted(found, "bind") for folder in _above(mount + "/.")]
     for folder in dict.fromkeys(ways):
         _check_folder(connection, ref, folder)
@@ -134,7 +135,7 @@ def look(connection: Connection, ref: str, path: str) -> Seen:
     try:
         headers = connection.head(archive(ref, path))
     except HttpError as error:
-        if error.status == 404:  # without a body, which would say it
+        if error.status == 404:  # Docker's answer has no body with a message
             text = "Could not find the file %s in container %s" % (path, ref)
             raise HttpError(text, 404) from error
         raise
@@ -144,7 +145,7 @@ def look(connection: Connection, ref: str, path: str) -> Seen:
         mtime = epoch(told.get("mtime")) or 0.0
     except (KeyError, ValueError, TypeError) as error:
         raise HttpError("Docker does not say what %s is" % path) from error
-    # Podman gives the path itself where there is no link.
+    # For a path without a link, Podman returns the path itself.
     link = bool(mode & _GO_LINK) or os.path.normpath(leads or path) != path
     folder = not link and bool(mode & _GO_FOLDER)
     return Seen(link, not link and not mode & _GO_KINDS, size, mtime, folder)

@@ -44,7 +44,7 @@ def environment(
     if created.checkpoint:
         env["HOSTLER_CHECKPOINT"] = os.path.join(work, created.checkpoint)
     env["HOSTLER_GPUS"] = ",".join(created.gpus)
-    # UUIDs here crash some tools; indices mean the same GPUs as NVML's only in PCI order.
+    # Some tools crash with UUIDs here; indices match NVML's only in PCI order.
     env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     env["CUDA_VISIBLE_DEVICES"] = ",".join(str(index) for index in gpu_indices)
     return env
@@ -75,7 +75,7 @@ def prepared_command(
         package = os.path.dirname(os.path.abspath(__file__))
         wheels = payload.get("wheels") is True
         argv = venv_command(argv, job, wanted, venvs, package, wheels=wheels)
-    return loaded_command(argv, payload, keep)  # modules may be for the building, too
+    return loaded_command(argv, payload, keep)  # the build may need modules too
 
 
 def loaded_command(argv: Sequence[str], payload: Message, keep: Sequence[str]) -> List[str]:
@@ -110,7 +110,7 @@ def venv_command(
 
 
 def _check_wheels(folder: str) -> None:
-    from hostler_agent.venv import WHEELS_LIST  # few need it
+    from hostler_agent.venv import WHEELS_LIST  # few jobs need it
 
     if not os.path.isfile(os.path.join(folder, WHEELS_LIST)):
         raise Refusal("the packages of the job were not placed", "ConflictError")

@@ -26,7 +26,7 @@ def parts(folder: str) -> List[Tuple[int, int]]:
             try:
                 found.append((int(name[len(_PREFIX) :]), os.stat(_path(folder, name)).st_size))
             except OSError:
-                continue  # just removed by rotation
+                continue  # rotation removed it just now
     return sorted(found)
 
 
@@ -108,7 +108,7 @@ class Reader:
         """Open the file that holds the offset, or the first file after it; False: no such file."""
         there = parts(self._folder)
         if there and self.offset > there[-1][0] + there[-1][1]:
-            self.offset = there[-1][0] + there[-1][1]  # a log that is shorter than its reader knew
+            self.offset = there[-1][0] + there[-1][1]  # the log is shorter than at an earlier read
         for base, size in there:
             if self.offset < base + size:
                 if base == self._base:

@@ -136,18 +136,18 @@ class Jobs:
         if job.started is not None:
             raise Refusal("job %s has started already" % attempt, "ConflictError")
         if setups.load(job) is not None or os.path.isdir(os.path.join(job.folder, WHEELS)):
-            return  # all was placed before, and a setup may be working with it
+            return  # all is placed already, and a setup may use it
         path = os.path.join(self.work_folder(attempt), check_relative(target))
         os.makedirs(path, exist_ok=True)
         blob = self._folders.blob(digest)
         if not os.path.exists(blob):
             raise Refusal("blob %s is not cached here" % digest, "NotFoundError")
         os.utime(blob)
-        from hostler_agent.archive import extract  # tarfile costs megabytes; few need it
+        from hostler_agent.archive import extract  # tarfile needs megabytes; few jobs use it
 
         inside = check_relative(target)
         if inside.split("/")[0] == "inputs":
-            extract(blob, path)  # nothing there is ever asked for as changed
+            extract(blob, path)  # changed inputs are never requested
             return
         from hostler_agent import placed
 
@@ -207,7 +207,7 @@ class Jobs:
         asked = payload.get("setup")
         if not isinstance(asked, dict):
             raise Refusal("setup should be an object", "InputError")
-        job.created = job.created._replace(gpus=())  # none of them is claimed
+        job.created = job.created._replace(gpus=())  # a setup claims no GPUs
         names = strings(payload.get("secret_variables"))
         asked = {**asked, "over": bool(payload.get("modules") or payload.get("conda"))}
         spec = setups.spec(job, asked, self._folders, self._boot_id, names)
@@ -222,7 +222,8 @@ class Jobs:
     def _now(self, job: Job) -> Workload:
         running = job.running(self._proc, self._boot_id)
         if not running and job.ended is None:
-            # The end may have been written between the looks at the journal and at the process.
+            # The end may have been written after the journal was read and before the process was
+            # checked.
             job = journal.load(job.folder) or job
         return job.workload(running and job.ended is None, self._boot_id)
 
@@ -306,7 +307,7 @@ class Jobs:
         elif os.path.isdir(path):
             import shutil
 
-            # What the snapshot brought along is the first checkpoint; a later one wins over it.
+            # A checkpoint folder in the snapshot is used only if there is no later checkpoint.
             if os.path.isdir(store) and os.listdir(store):
                 shutil.rmtree(path)
             else:

@@ -41,7 +41,7 @@ class Stopper:
         if ago is None:
             self._say_stopping(job, "")
             self._signal_all(job, signal.SIGTERM)
-            with contextlib.suppress(OSError):  # on a full disk it gets TERM again
+            with contextlib.suppress(OSError):  # on a full disk, TERM is sent again
                 open(told, "w").close()
         if self._wait_gone(job, max(grace - (ago or 0.0), 0.0)):
             return
@@ -91,7 +91,7 @@ class Stopper:
     def _signal_all(self, job: Job, number: int) -> None:
         """The process group, and processes that left it but carry the attempt's name."""
         group = job.started.pid if job.started else 0
-        # Found before any gets the signal: a process that starts after it belongs to their end.
+        # Listed before any gets the signal: a process that starts later belongs to their shutdown.
         others = self._tagged(job)
         self.signal_group(job, number)
         for pid in others:

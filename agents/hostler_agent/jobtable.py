@@ -75,7 +75,7 @@ class JobTable:
         try:
             status = os.stat(os.path.join(folder, journal.NAME))
         except OSError:
-            self._forget(name)  # being made or removed
+            self._forget(name)  # it is being made or removed
             return
         stamp = (status.st_mtime_ns, status.st_size)
         job = self._jobs.get(name)
@@ -86,7 +86,8 @@ class JobTable:
             return
         running = job.running(self._proc, self._boot_id)
         if not running and job.started is not None and job.ended is None:
-            # The end may have been written between the looks at the journal and at the process.
+            # The end may have been written after the journal was read and before the process was
+            # checked.
             job = journal.load(folder) or job
         if not running and self._is_kept(name, folder):
             return
@@ -114,7 +115,7 @@ class JobTable:
         over = {
             w["attempt_id"]: w for w in listed if not w["running"] and not w.get("created_only")
         }
-        # What was over when this agent came is in its first look; only later ends are news.
+        # The first look contains jobs that had ended before this agent; only later ends are pushed.
         ended = [] if self._over is None else [w for a, w in over.items() if a not in self._over]
         self._over = set(over)
         if listed != self._listed:

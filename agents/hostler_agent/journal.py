@@ -34,9 +34,9 @@ def append(folder: str, event: Outgoing, sync: bool = False) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(os.path.join(folder, NAME), flags, 0o600)
     try:
-        # A newline first: a line that a power cut left half must not swallow this one.
+        # A newline first, so that a partial line from a power cut does not damage this one.
         rest = b"\n" + json.dumps(event).encode("ascii") + b"\n"
-        while rest:  # a disk that is nearly full takes a part, and refuses the next
+        while rest:  # an almost full disk accepts only a part
             rest = rest[os.write(descriptor, rest) :]
         if sync:
             os.fsync(descriptor)
@@ -46,7 +46,7 @@ def append(folder: str, event: Outgoing, sync: bool = False) -> None:
 
 def read(folder: str) -> List[Message]:
     """All whole events; empty without a journal."""
-    # The job itself can put anything there, and a FIFO would be waited for in vain.
+    # The job itself can put any file there; opening a FIFO would block.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         with open(os.open(os.path.join(folder, NAME), flags), "rb") as file:
@@ -57,7 +57,7 @@ def read(folder: str) -> List[Message]:
     for line in data.split(b"\n"):
         try:
             event = json.loads(line) if line else None
-        except (ValueError, RecursionError):  # of lists in lists without end
+        except (ValueError, RecursionError):  # RecursionError: deeply nested lists
             continue
         if isinstance(event, dict):
             events.append(event)
@@ -195,7 +195,7 @@ class Job:
         begun = self.started
         if begun is None or self.ended is not None or begun.boot_id != boot_id:
             return False
-        # The shim lives until the end is in the journal; without it the process itself counts.
+        # The shim runs until the end is in the journal. Without a shim, the process itself counts.
         pairs = ((begun.pid, begun.ticks), (begun.shim, begun.shim_ticks))
         return any(ticks is not None and proc.same(pid, ticks) for pid, ticks in pairs)
 
@@ -226,7 +226,7 @@ class Job:
         elif begun is None and asked.boot_id == boot_id:
             result["created_only"] = True
         elif not running:
-            # After a power cut "started" may be missing although it ran: nobody can know.
+            # After a power cut "started" may be missing although the process ran.
             result["error"] = "the process and its supervisor are gone: its exit code is unknown"
         return result
 

@@ -78,7 +78,7 @@ class Notes:
             stamp = os.stat(self._folder).st_mtime_ns
         except OSError:
             return {}
-        # What is written within a tick of the clock leaves the same stamp.
+        # Two writes within one tick of the clock have the same time stamp.
         if stamp != self._stamp or time.time_ns() - stamp < _TICK:
             self._stamp = stamp
             paths = [os.path.join(self._folder, name) for name in _names(self._folder)]
@@ -104,7 +104,7 @@ def keep(attempt: str, folders: Folders, until: float, pulse: Callable[[], None]
     told = _job(attempt, folders, until, pulse)
     from hostler_agent.shim import notify
 
-    notify(folders.notify, attempt)  # agents that serve look at its journal again
+    notify(folders.notify, attempt)  # running agents read its journal again
     return told
 
 
@@ -183,7 +183,7 @@ def listed(folders: Folders, daemon_id: str, socket: Optional[str]) -> Outgoing:
             there = _containers_there(socket)
             boxed = [one._replace(exists=one.mark.ref in there) for one in boxed]
         except HttpError:
-            pass  # as long as Docker does not say that they are gone they are there
+            pass  # they count as existing until Docker says that they are gone
     every = [*jobs(folders, daemon_id), *boxed]
     return {"kept": [one.to_json() for one in every[:MOST_LISTED]]}
 

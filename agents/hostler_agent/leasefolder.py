@@ -97,7 +97,7 @@ def _make(above: int, name: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             os.rmdir(own, dir_fd=above)
-        if error.errno not in _TAKEN:  # somebody else was faster
+        if error.errno not in _TAKEN:  # another process was faster
             raise
 
 
@@ -105,7 +105,7 @@ def _open_to_all(folder: int) -> None:
     status = os.fstat(folder)
     mine = status.st_uid == os.geteuid() and status.st_mode & 0o1777 == 0o700
     if not mine or os.listdir(folder):
-        # Its place was another one's: who owns the folder above may put anything of ours there.
+        # The folder was replaced: the owner of the folder above can move our files there.
         raise Unusable("a folder for leases was exchanged while it was made")
     os.fchmod(folder, _EVERYBODY)
 
@@ -140,8 +140,8 @@ def _locked(path: str) -> Tuple[int, int]:
         try:
             return _open_and_lock(path)
         except FileNotFoundError:
-            # Somebody else made one of the folders too, and its name went to that: what was opened
-            # is gone. That happens to empty ones only, so never to one whose lock is held.
+            # Another process made one of the folders too and got the name, so our folder is gone.
+            # This happens only to empty folders, never to one with a held lock.
             if time.monotonic() > until:
                 raise
 
@@ -171,7 +171,7 @@ def _lock(folder: int, path: str) -> int:
                     text = "the lease lock %s is held for too long by %s"
                     raise Busy(text % (path, _who_holds(descriptor)))
                 time.sleep(0.005)
-            # A cleaner may have removed the file while this waited: then it locks nothing.
+            # A cleaner may have removed the file during the wait; then this lock protects nothing.
             if _is_there(descriptor, folder):
                 return descriptor
         except BaseException:
@@ -232,8 +232,8 @@ def _mount_of(descriptor: int) -> Optional[str]:
 
 
 def _open_lock(folder: int, path: str) -> int:
-    # With fs.protected_regular the kernel refuses O_CREAT on another user's file in a sticky
-    # folder, even where plain opening is allowed.
+    # With fs.protected_regular, the kernel refuses O_CREAT for another user's file in a sticky
+    # folder, even if the file may be opened.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     while True:
         try:

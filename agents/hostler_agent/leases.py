@@ -37,7 +37,7 @@ _SAMPLE = 1000
 """If there are too many files, the owners of so many are counted."""
 MAX_OWNER = 64
 """Letters of an owner's name."""
-# One name for each GPU and user: "007" would be another one for 7.
+# One name per GPU and user: "007" would be a second name for 7.
 _NAME = re.compile(r"([A-Za-z0-9-]{1,80})\.(0|[1-9][0-9]{0,9})\.json")
 _ID = re.compile(r"([A-Za-z0-9-]{1,80})\.(0|[1-9][0-9]{0,9})\.([0-9a-f]{12})")
 _PROCESS = re.compile(r"([0-9]{1,10}):([0-9]{1,20})")
@@ -102,7 +102,7 @@ class Leases:
                     continue
                 if leasefolder.owner(folder, entry.name) == int(
                     match[2]
-                ):  # else one user could fill the list alone
+                ):  # or one user could fill the whole list
                     wanted.append((match[1], int(match[2])))
                     if len(wanted) > MOST_FILES:
                         raise _crowded(folder, self.folder, "%d leases" % MOST_FILES)
@@ -155,7 +155,7 @@ class Leases:
         if parsed is None:
             return None
         lease, touched = parsed
-        # The change time, unlike the modification time, cannot be set by the file's owner.
+        # The file's owner can set the modification time, but not the change time.
         age = untouched(touched, status.st_ctime, now)
         return Found(lease, is_stale(lease, age, live, now.wall), uid, name)
 
@@ -169,7 +169,7 @@ class Leases:
         """Write one of this user's leases as one step, as touched now. Only with the lock held."""
         uid = os.getuid()
         name = "%s.%d.json" % (lease["gpu"], uid)
-        # A name that others could guess they could take first.
+        # Other users could take a name that they can guess.
         partial = "%s%s.new" % (_partials(uid), os.urandom(8).hex())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._opened() as folder:
@@ -177,7 +177,7 @@ class Leases:
             try:
                 os.fchmod(descriptor, 0o644)
                 rest = json.dumps({**lease, "touched": clocks().boot}).encode("ascii")
-                while rest:  # half a lease is none, and the GPU would look free
+                while rest:  # a partial lease is invalid, and the GPU would look free
                     rest = rest[os.write(descriptor, rest) :]
                 with leasefolder.explained(folder, name, os.path.join(self.folder, name)):
                     os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -208,12 +208,12 @@ class Leases:
     def touch(self, daemon_id: str) -> None:
         """Record that this daemon still needs its leases. May wait for the lock."""
         if not self.of(daemon_id):
-            return  # there may be no folder at all
+            return  # the folder may not exist
         with self.locked():
             for found in self.of(daemon_id):
                 try:
                     self.write(found.lease)
-                except OSError:  # a full disk takes that much
+                except OSError:  # a full disk still accepts a new time
                     with self._opened() as folder:
                         os.utime(found.name, dir_fd=folder, follow_symlinks=False)
             self._sweep()
@@ -248,7 +248,7 @@ def _entries(folder: int, path: str) -> Iterator["os.DirEntry[str]"]:
 
 def _crowded(folder: int, path: str, what: str) -> leasefolder.Unusable:
     """Names who made most of the files, judged by a sample of them."""
-    # A reading of its own: descriptors of one opening share where the reading is.
+    # A separate descriptor: copies of one descriptor share their position in the folder.
     again = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         with os.scandir(again) as entries:
@@ -337,7 +337,7 @@ def is_stale(lease: Lease, age: float, live: Live, now: float) -> bool:
     if lease["until"] is not None and lease["until"] < now:
         return running is False or lease["workload"] is None
     if lease["attempt_id"] is None and lease["until"] is not None:
-        return False  # a reservation with an end lasts until then, whoever looks after it
+        return False  # a reservation with an end lasts until then, even untouched
     return running is not None and age > UNTOUCHED
 
 

@@ -73,7 +73,7 @@ class Globs:
     def _named(self, glob: List[bytes], parts: List[bytes]) -> bool:
         for end in range(len(parts), 0, -1):
             if _fits(glob, parts[:end]):
-                # Beneath what is named, what is left out stays so.
+                # Below a named folder, the usual folders are still left out.
                 return not any(folder_left_out(part, False) for part in parts[end:])
         return False
 

@@ -61,7 +61,7 @@ def copy_of(
     """The second file of a job's log, closed with `opened`; if there is none, the log says why."""
     try:
         copy = LogCopy(cwd, named(pattern, env), cap)
-    except (OSError, ValueError) as error:  # the latter: no name in the encoding of this host
+    except (OSError, ValueError) as error:  # ValueError: this host's encoding cannot write the name
         text = "hostler: the log is not also written to %s: %s\n" % (pattern, error)
         log.write(text.encode("utf-8", "replace"))
         return None
@@ -124,7 +124,7 @@ def _value(letter: str, width: str, env: Mapping[str, str]) -> str:
             "x": env.get("SLURM_JOB_NAME", ""),
         }[letter]
     text = text.replace("/", "_")
-    # Only so many digits: Python reads no number of thousands.
+    # A limited number of digits: Python refuses numbers with thousands of digits.
     return text.rjust(min(int(width[:9]), _LONGEST), "0") if width and text.isdigit() else text
 
 

@@ -111,7 +111,7 @@ class Looks:
             "machine": self._machine.section(),
             "clock": _clock(),
             "kept": self._kept_total(),
-            "trouble": self._troubles(),  # the last: tells what the others had to leave out
+            "trouble": self._troubles(),  # the last: it reports what the others left out
         }
         services = self._containers.services + self._jobs.table.services
         if services or self._prober is not None:
@@ -205,7 +205,8 @@ class Looks:
         user = self._processes.users.name(found.uid)
         lease: SeenLease = {**found.lease, "stale": found.stale, "uid": found.uid, "user": user}
         if found.uid != os.getuid() and lease["daemon_id"] == self._daemon_id:
-            # Whoever names this daemon in a file of theirs must not have it taken for its own.
+            # Other users may write this daemon's id into their lease files; it must not count as
+            # ours.
             lease["daemon_id"] = "uid%d" % found.uid
         return lease
 
@@ -230,7 +231,8 @@ class Looks:
             try:
                 return containers.running()
             except HttpError:
-                # Who may not use Docker cannot know; who may, but hears nothing, must not guess.
+                # A login without access to Docker cannot know its containers. With access but no
+                # answer, the result is unknown, so the error is raised.
                 if containers.usable():
                     raise
                 return []
@@ -287,7 +289,7 @@ def problem_of(device: Device) -> Optional[str]:
     """Why a GPU cannot take work, for people; None: healthy."""
     since = device.stuck_since
     if since is not None:
-        # In steps, so that a GPU that hangs is not told anew at every look.
+        # In steps, so that a hanging GPU does not change every look.
         seconds = int(time.monotonic() - since) // _STUCK_STEP * _STUCK_STEP
         return "does not answer" + (" for %d s" % seconds if seconds else "")
     if device.last is None:

@@ -14,9 +14,9 @@ from hostler_agent.json_values import Message, Outgoing
 
 def main(version: str, base: str) -> None:
     """Run until the mode ends. `version` is the archive's hash, `base` this user's folder here."""
-    gc.disable()  # until all is loaded: that stays, and to look through it makes a start slower
+    gc.disable()  # until all is loaded: these objects stay, and a collection slows the start
     folders = Folders(os.path.abspath(base))
-    os.chdir("/")  # nothing is looked for in the folder where somebody has started this
+    os.chdir("/")  # no file is searched for in the folder of the start
     if not folders.adopt(version):
         _say({"agent": "bad"})
         return
@@ -45,7 +45,7 @@ def _run(mode: Message, version: str, folders: Folders) -> None:
     name = mode.get("mode")
     docker = mode.get("docker_socket")
     if isinstance(docker, str):
-        os.environ["DOCKER_HOST"] = "unix://" + docker  # over what the login's own files say
+        os.environ["DOCKER_HOST"] = "unix://" + docker  # replaces the value of the login's files
     if name == "bulk":
         from hostler_agent import bulk
 
@@ -67,7 +67,7 @@ def _say(message: Outgoing) -> None:
 
 
 def _read_line() -> bytes:
-    # Byte by byte, so that nothing of what follows is taken from the next reader.
+    # Byte by byte, so that the next reader gets all bytes after the line.
     line = bytearray()
     while len(line) < 65536:
         byte = os.read(0, 1)

@@ -56,7 +56,7 @@ def piece(ask: Wanted, size: int, mtime: float, read: Read) -> Piece:
     same as before: it is shorter, or the bytes before the offset differ."""
     answer: Piece = {"text": "", "next": ask.offset, "mtime": mtime, "size": size, "mark": ask.mark}
     when, _, digest = ask.mark.partition(" ")
-    # Lines may be written anew that are as long as those before.
+    # Rewritten lines may have the same length as the old ones.
     if size == ask.offset and when in ("", repr(mtime)):
         return answer
     begin = max(0, ask.offset - BACK)

@@ -46,7 +46,7 @@ def _holding(path: str, table: str) -> Optional[List[str]]:
                     continue
                 fields[4] = _plain(fields[4])
                 inside = real == fields[4] or real.startswith(fields[4].rstrip("/") + "/")
-                # Of two mounts on one folder, the later hides the earlier.
+                # If two mounts have the same folder, the later one hides the earlier one.
                 if inside and (best is None or len(fields[4]) >= len(best[4])):
                     best = fields
     except OSError:

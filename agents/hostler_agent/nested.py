@@ -50,7 +50,7 @@ def drop(folders: Folders, attempt: str) -> None:
         import shutil
 
         with contextlib.suppress(RecursionError):
-            shutil.rmtree(path, ignore_errors=True)  # a stage may have taken rights away
+            shutil.rmtree(path, ignore_errors=True)  # a stage may have removed permissions
         with contextlib.suppress(OSError):
             remove_deep(path)
 
@@ -94,7 +94,7 @@ def answer(folders: Folders, attempt: str, request: str, code: int, text: str) -
             os.unlink(request + ".request", dir_fd=folder)
         except OSError:
             return
-        with contextlib.suppress(OSError):  # its stage has put something else there
+        with contextlib.suppress(OSError):  # the stage has put another file there
             descriptor = os.open(new, _NEW, 0o600, dir_fd=folder)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)

@@ -26,7 +26,7 @@ else:
 
 OPEN_DEADLINE = 4.0
 """Seconds that one GPU may take to be opened: without persistence mode it takes two."""
-_NOT_SUPPORTED = {3, 13, 25}  # also: the function, or its version, is not there
+_NOT_SUPPORTED = {3, 13, 25}  # also: the function or its version is missing
 _LOST = {15: "lost", 16: "needs a reset"}
 _NOT_INSTALLED = "the NVIDIA driver's library libnvidia-ml.so.1 is not installed"
 _UNINITIALIZED = 1
@@ -37,7 +37,7 @@ _THROTTLES = (
     (0x80, "power brake"),
 )  # fmt: skip
 _MEMORY = "memory_used"
-_PROHIBITED = 2  # exclusive modes (1, 3) let one program in, and a stage has its GPU to itself
+_PROHIBITED = 2  # exclusive modes (1, 3) are fine: a stage has its GPU for itself
 _FRAMES = "/proc/driver/nvidia/gpus"
 
 
@@ -153,7 +153,8 @@ class Device:
             return "compute mode Prohibited: nvidia-smi -c 0"
         if ecc:
             return "needs a reset: %d uncorrectable memory error%s" % (ecc, "s" * (ecc > 1))
-        # Corrected and uncorrected rows so far, whether one waits for a reset, whether one failed.
+        # Corrected and uncorrected rows, whether a row waits for a reset, whether a remapping
+        # failed.
         rows = [ctypes.c_uint() for _ in range(4)]
         code = get(self._lib, "nvmlDeviceGetRemappedRows")(self.handle, *map(ctypes.byref, rows))
         if code == 0 and rows[3].value:
@@ -272,7 +273,7 @@ class Nvml:
         Known devices that still answer are kept. Raises Failed.
         """
         try:
-            ctypes.CDLL("libnvidia-ml.so.1")  # where it is not there, pynvml need not be loaded
+            ctypes.CDLL("libnvidia-ml.so.1")  # without this library, pynvml is not loaded
         except OSError as error:
             self.devices = []
             raise Failed(_NOT_INSTALLED) from error
@@ -293,7 +294,7 @@ class Nvml:
         try:
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError:
-            self.devices = []  # the driver was reloaded: handles mean nothing any more
+            self.devices = []  # the driver was reloaded: old handles are invalid
             return True
         return count != len(self.devices) or any(d.handle is None for d in self.devices)
 

@@ -40,7 +40,7 @@ class Ooms:
         if ref not in self._verdicts and workload.get("exit_code") is not None:
             limited = bool(table(inspect.get("HostConfig")).get("Memory"))
             died = limited and _died_at_once(workload)
-            # Looks and events come from two threads: the first verdict counts.
+            # Looks and events come from two threads; the first verdict is kept.
             self._verdicts.setdefault(ref, died and _more_than(self._before.get(ref)))
         return self._verdicts.get(ref, False)
 

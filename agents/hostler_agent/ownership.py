@@ -14,7 +14,7 @@ from hostler_agent.folders import Refusal
 _BLOCK = 512
 _PAX_CAP = 1024 * 1024
 _SIZE = re.compile(rb"(?:^|\n)\d+ size=(\d+)(?=\n)")
-# Links, devices, folders and FIFOs have no content, whatever their size says.
+# Links, devices, folders and FIFOs have no content, even if their header has a size.
 _EMPTY = (b"1", b"2", b"3", b"4", b"5", b"6")
 
 

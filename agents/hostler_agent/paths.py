@@ -71,7 +71,7 @@ class Paths:
         looker.name = "path"
         try:
             looker.start()
-        except RuntimeError:  # no thread can be had
+        except RuntimeError:  # no thread can be started
             self._end(mine, path)
             raise
         if not mine.over.wait(max(0.0, until - time.monotonic())):
@@ -98,7 +98,7 @@ class Paths:
     def _run(self, mine: _Look, path: str, item: Json) -> None:
         try:
             mine.answer = self._look(item)
-        except Exception as error:  # raised where it was asked
+        except Exception as error:  # raised in the thread of the request
             mine.error = error
         finally:
             self._end(mine, path)

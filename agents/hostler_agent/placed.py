@@ -60,7 +60,7 @@ class Writer:
         status = os.lstat(path)
         size = -1 if stat.S_ISLNK(status.st_mode) else status.st_size
         inside = os.path.normpath(os.path.join(self._below, name))
-        # As bytes that any locale of the agent reads alike.
+        # Encoded so that agents with any locale read the same bytes.
         text = os.fsencode(inside).decode("utf-8", "surrogateescape")
         line = [text, size, content, status.st_ctime_ns, status.st_ino]
         self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
@@ -115,7 +115,7 @@ def _unchanged_here(job: Job) -> Optional[int]:
 
     until = time.monotonic() + _SOON
     if mounts.any_in(job.folder):
-        return None  # a file system of the job's own may never answer
+        return None  # a mounted file system may never answer
     folder = beneath.open_folder(job.folder)
     try:
         known = read(folder, _LITTLE)
@@ -148,7 +148,7 @@ def _unchanged_there(here: str, since: float) -> Optional[int]:
             finally:
                 os.close(folder)
         except OSError:
-            pass  # a valid request gets the reason
+            pass  # a valid request gets the reason later
         finally:
             _looking.release()
 
@@ -193,7 +193,7 @@ class _Quick:
                         return False
                 finally:
                     os.close(inner)
-        return self._left >= 0  # of names that were cut off nothing is known
+        return self._left >= 0  # unknown, if there were too many names
 
     def _is_new(self, path: bytes, status: os.stat_result) -> bool:
         if self._since is not None:

@@ -27,7 +27,7 @@ class Pool:
         with self._lock:
             self._tasks.put(task)
             if self._free > 0:
-                self._free -= 1  # that one is on its way to this task
+                self._free -= 1  # a free thread will take this task
             elif self._threads < self._most:
                 self._threads += 1
                 threading.Thread(target=self._work, daemon=True, name="request").start()

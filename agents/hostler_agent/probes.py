@@ -39,7 +39,7 @@ _NEAR = {
     _words(socket.AF_INET, LOOPBACK): 0,
     _words(socket.AF_INET6, "::ffff:" + LOOPBACK): 0,
     _words(socket.AF_INET, "0.0.0.0"): 1,
-    _words(socket.AF_INET6, "::"): 2,  # beside 0.0.0.0 only where it takes no IPv4
+    _words(socket.AF_INET6, "::"): 2,  # next to 0.0.0.0 only if it accepts no IPv4
 }
 """Addresses whose listeners get connections to 127.0.0.1, and how closely they match."""
 
@@ -101,7 +101,7 @@ class Probe:
     def _once(self, asked: Message) -> Optional[str]:
         try:
             return ask(self._probed.port, asked, self._probed.uid, self._probed.address)
-        except Exception as error:  # the thread has to live: without it, it is never ready
+        except Exception as error:  # the thread must continue, or the replica is never ready
             return "the check failed: %r" % (error,)
 
     def _note(self, said: Optional[str], begun: float) -> None:

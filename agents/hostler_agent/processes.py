@@ -24,9 +24,9 @@ _MAX_ANCESTORS = 64
 _MOST_ASKED = 1000
 _MOST_FILES = 1024
 _MOST_AT_ONCE = 4
-# A path component that ends in a container id, with the prefix and suffix that Docker, containerd,
-# CRI-O or Podman put there. conmon watches a container from outside. Of nested ones the outermost
-# counts: that is the one the host's engine knows.
+# A path component that ends in a container id, with the prefix and suffix of Docker, containerd,
+# CRI-O or Podman. conmon runs outside its container, so it does not count. Of nested containers the
+# outermost counts, because the host's engine knows that one.
 _CGROUP = re.compile(
     r"[/:](?!libpod-conmon|crio-conmon)(?:[a-z-]+-)?([0-9a-f]{64})(?:\.scope)?(?=/|$)", re.MULTILINE
 )
@@ -182,7 +182,8 @@ class Users:
                 thread = threading.Thread(target=self._ask, args=(uid,), daemon=True)
                 self._asked[uid] = thread
                 thread.start()
-                # One user may have thousands of uids: a service that hangs is waited for once.
+                # One user may have thousands of uids, so a hanging name service is waited for only
+                # once.
                 thread.join(0.0 if under_way else 0.2)
         return self._names.get(uid) or "uid %d" % uid
 
@@ -192,7 +193,7 @@ class Users:
         try:
             self._names[uid] = pwd.getpwuid(uid).pw_name
         except KeyError:
-            return  # stays a number
+            return  # the number is shown
 
 
 class _Known(NamedTuple):
@@ -256,7 +257,7 @@ class Processes:
             ticks = self.proc.start_ticks(pid)
             if known is None or known.ticks != ticks:
                 info = self._look_up(process, ticks)
-            else:  # a slow name service may know the name by now
+            else:  # a slow name service may have answered by now
                 user = known.info.user and (self._user(pid) or known.info.user)
                 info = known.info._replace(user=user)
             known = self._known[pid] = _Known(ticks, info, now)
@@ -278,8 +279,8 @@ class Processes:
         above = self.job_above(pid)
         if above is not None:
             return above
-        # Anybody may set a variable; it counts only for a job that this login runs, and in its own
-        # processes: root can read those of others.
+        # Any user may set the variable. It counts only for jobs of this login, and in its own
+        # processes, because root can read those of others.
         mine = self.proc.uid(pid) == os.getuid()
         named = self.proc.environ(pid, "HOSTLER_ATTEMPT") if mine else None
         return named if named in self._shims.values() else None

@@ -49,7 +49,7 @@ class Records:
             if spec is not None:
                 write_file(run + _SPEC, spec)
             there = os.path.exists(run + _SPEC)
-            if line is not None and there:  # invalid lines are not kept
+            if line is not None and there:  # a run without a specification gets no lines
                 _append(run + _LINES, line)
             if lines is not None and there:
                 write_file(run + _LINES, lines, sync=True)
@@ -118,7 +118,7 @@ def _page(path: str, offset: int) -> Page:
             data = file.read(PAGE)
     except FileNotFoundError:
         data = b""
-    whole = data[: data.rfind(b"\n") + 1]  # a line that a crash left half written is none
+    whole = data[: data.rfind(b"\n") + 1]  # without a partial line from a crash
     return {"lines": whole.decode("ascii", "replace"), "next": offset + len(whole)}
 
 
@@ -169,7 +169,8 @@ def _append(path: str, line: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     descriptor = os.open(path, flags, 0o600)
     try:
-        # One write: two threads' lines never mix. A half line of a full disk ends with the next.
+        # One write, so lines of two threads never mix. A partial line from a full disk ends with
+        # the next line.
         written = os.write(descriptor, line + b"\n")
         if written <= len(line):
             os.write(descriptor, b"\n")

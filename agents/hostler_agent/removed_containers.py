@@ -65,7 +65,7 @@ class RemovedContainers:
 
     def _lives(self, pid: int, ticks: int) -> bool:
         now = self._proc.start_ticks(pid)
-        # Not to be read is not to be gone.
+        # A process that cannot be read may still exist.
         return now == ticks if now is not None else is_alive(pid)
 
 

@@ -84,7 +84,7 @@ def sweep(alive: Collection[str], places: Optional[List[str]] = None) -> None:
     for place in _places(places):
         with contextlib.suppress(OSError, Refusal), _opened([place], make=False) as (base, _):
             for name in os.listdir(base):
-                with contextlib.suppress(OSError):  # one that cannot be removed stops no other
+                with contextlib.suppress(OSError):  # an error with one does not stop the others
                     made = os.stat(name, dir_fd=base, follow_symlinks=False).st_mtime
                     if name not in alive and abs(time.time() - made) > _OLD:
                         _remove(base, name)
@@ -93,7 +93,7 @@ def sweep(alive: Collection[str], places: Optional[List[str]] = None) -> None:
 def _places(places: Optional[List[str]]) -> List[str]:
     if places is not None:
         return places
-    # The variable is for tests, as HOSTLER_LEASES.
+    # The variable is for tests, like HOSTLER_LEASES.
     given = os.environ.get("HOSTLER_SECRET_PLACES")
     if given:
         return given.split(os.pathsep)

@@ -31,7 +31,7 @@ def displace(folders: Folders, daemon_id: Json) -> None:
     for number, patience in ((signal.SIGTERM, _TERM_PATIENCE), (signal.SIGKILL, _KILL_PATIENCE)):
         if _take(descriptor):
             break
-        # The lock is held, so the PID in the file is alive and an agent.
+        # The lock is held, so the PID in the file is that of a running agent.
         text = os.pread(descriptor, 32, 0).strip()
         if text.isdigit() and int(text) > 1:
             try:
@@ -46,7 +46,7 @@ def displace(folders: Folders, daemon_id: Json) -> None:
         raise Refusal("another agent of this daemon does not end")
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-    _held.append(descriptor)  # for the life of this process
+    _held.append(descriptor)  # held until this process ends
 
 
 def _take(descriptor: int) -> bool:
@@ -63,7 +63,7 @@ def run(mode: Message, version: str, folders: Folders) -> None:
     daemon = mode.get("daemon")
     spawner = generations = None
     if mode["mode"] == "serve":
-        # Before anything is opened or loaded: what it inherits, every job inherits.
+        # Before any file is opened: each job would inherit it.
         spawner = Spawner(folders)
     try:
         folders.hold()
@@ -82,7 +82,7 @@ def run(mode: Message, version: str, folders: Folders) -> None:
     except Refusal as refusal:
         os.write(1, wire.encode({"error": refusal.to_wire()}))
     except BrokenPipeError:
-        pass  # the daemon has gone; jobs go on
+        pass  # the daemon closed the connection; jobs continue
     finally:
         if spawner is not None:
             spawner.close()

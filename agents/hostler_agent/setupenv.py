@@ -21,7 +21,7 @@ import sys
 import time
 from typing import Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence
 
-if __name__ == "__main__":  # -I keeps the agent's own folder from the search path
+if __name__ == "__main__":  # -I removes the agent's own folder from the search path
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from hostler_agent import activate, condaenvs, setupfiles
@@ -152,9 +152,9 @@ def _is_whole(environment: str) -> bool:
 
 def _use(environment: str) -> None:
     try:
-        os.utime(os.path.join(environment, READY))  # from its last use on it ages
+        os.utime(os.path.join(environment, READY))  # its age counts from its last use
     except OSError:
-        pass  # a full disk; the lock keeps it meanwhile
+        pass  # on a full disk, the lock protects it meanwhile
 
 
 def _made(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> bool:
@@ -202,7 +202,7 @@ def _create_conda(folder: str, file: str, env: Mapping[str, str]) -> None:
     if program is None:
         raise CannotBuild("this host has no conda, mamba or micromamba to build %s with" % file)
     _tell("building the conda environment of %s with %s" % (file, program))
-    # Old versions have no option for that, and without an answer they wait for one.
+    # Old versions have no option for this, and would wait for an answer.
     yes = {**env, "CONDA_ALWAYS_YES": "true", "MAMBA_ALWAYS_YES": "true"}
     done = subprocess.run(
         condaenvs.creation(program, folder, file), env=yes, stdin=subprocess.DEVNULL,
@@ -229,7 +229,7 @@ def _conda_of_login(env: Mapping[str, str]) -> Optional[str]:
 def _create_virtual(folder: str, wanted: Wanted, python: str) -> None:
     _tell("building the environment of setup with %s" % python)
     options = ["--system-site-packages"] if wanted.over else []
-    # -I: else modules of the working folder stand before Python's own.
+    # -I: without it, modules of the working folder come before Python's own.
     made = subprocess.run([python, "-I", "-m", "venv", *options, folder], close_fds=False)
     if made.returncode:
         shutil.rmtree(folder, ignore_errors=True)
@@ -240,7 +240,7 @@ def _create_virtual(folder: str, wanted: Wanted, python: str) -> None:
 
 def _set_up(folder: str, text: str, env: Mapping[str, str]) -> None:
     command = ["sh", "-c", _LINE, text]
-    # Its child processes inherit the lock: while any of a killed setup runs, no other one begins.
+    # Its child processes inherit the lock. While one of a killed setup runs, no other setup starts.
     done = subprocess.run(
         command, env=_inside(env, folder), stdin=subprocess.DEVNULL, close_fds=False
     )

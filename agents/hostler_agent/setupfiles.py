@@ -26,7 +26,7 @@ def note(home: str) -> None:
     writer = placed.Writer(home, "")
     try:
         for path in _new(work, known):
-            with contextlib.suppress(FileNotFoundError):  # what setup left behind still works there
+            with contextlib.suppress(FileNotFoundError):  # a process of the setup may still work
                 content = os.readlink(path) if os.path.islink(path) else ""
                 writer.add(os.path.relpath(path, work), path, content)
     finally:

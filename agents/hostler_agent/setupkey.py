@@ -143,7 +143,7 @@ def words(text: str) -> List[str]:
         return [word.strip("();&|") for word in text.split()]
     try:
         found = shlex.split(text, comments=True)
-    except ValueError:  # the shell will say what is wrong with it
+    except ValueError:  # the shell will report the error
         found = text.split()
     return [word.strip("();&|") for word in found]
 

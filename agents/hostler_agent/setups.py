@@ -46,14 +46,15 @@ def state(job: Job, proc: Proc, boot_id: str) -> Optional[Outgoing]:
         return None
     running = found.running(proc, boot_id)
     if not running and found.ended is None:
-        # The end may have been written between the looks at the journal and at the process.
+        # The end may have been written after the journal was read and before the process was
+        # checked.
         found = load(job) or found
     if found.ended is not None:
         return _ended(found, found.ended)
     if running:
         return {"state": "running"}
     if environment(job.folder):
-        return {"state": "ready"}  # it was written last
+        return {"state": "ready"}  # this file is written last
     if found.started is not None and found.started.boot_id != boot_id:
         raise Refusal("the host was rebooted since job %s was made" % job.attempt_id)
     gone = "the setup and its supervisor are gone: how it ended is unknown"
@@ -101,7 +102,7 @@ def _wanted(job: Job, asked: Message, folders: Folders, secrets: Sequence[str]) 
     line = text(asked, "text")
     if len(line) > _MOST_TEXT:
         raise Refusal("setup is longer than %d characters" % _MOST_TEXT, "InputError")
-    from hostler_agent.setupenv import Wanted  # few need it
+    from hostler_agent.setupenv import Wanted  # few jobs need it
 
     files = asked.get("files")
     named = None if files is None else [check_relative(name) for name in strings(files)]

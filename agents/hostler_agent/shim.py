@@ -147,7 +147,7 @@ class Shim:
                     end = Ended(time.time(), error=str(error))
                     continue
                 assert self._supervisor is not None
-                if restarts.is_stopped:  # who stops it had nothing to end just now
+                if restarts.is_stopped:  # a stop came while no process ran
                     self._supervisor.signal_group(signal.SIGTERM)
                 end = self._supervisor.supervise()
         return end
@@ -195,7 +195,7 @@ def _hold(base: str) -> Optional[int]:
     try:
         return hold(base)
     except OSError:
-        return None  # only the protection against age cleaning is missing
+        return None  # without the lock, the folder may be removed after some days
 
 
 def notify(folder: str, attempt: str) -> None:
@@ -215,7 +215,7 @@ def notify(folder: str, attempt: str) -> None:
                 with contextlib.suppress(OSError):
                     os.unlink(path)
             except OSError:
-                continue  # that agent is busy; it looks at the journals by itself too
+                continue  # that agent is busy; it also reads the journals by itself
 
 
 class Supervisor:
@@ -251,7 +251,7 @@ class Supervisor:
         try:
             journal.append(spec.folder, begun.event())
         except OSError as error:
-            # Nobody would ever find it again: the start of another would be the second.
+            # No agent could find this process, and a retry would start a second one.
             self._undo()
             raise Cannot("its start cannot be recorded: %s" % error) from error
         return begun

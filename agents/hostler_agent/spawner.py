@@ -96,11 +96,11 @@ class Spawner:
 def _loop(requests: socket.socket, replies: int, folders: Folders) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
-        # sshd keeps a session open for as long as anybody holds its pipes.
+        # sshd keeps a session open while any process has its pipes.
         os.dup2(null, descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()  # a collection in a shim would copy every page
+    gc.freeze()  # a collection in a shim would copy every memory page
     gc.disable()
     _Nursery(requests, replies, folders).run()
 
@@ -160,7 +160,7 @@ class _Nursery:
         try:
             said = one.recv(1, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return  # a new one has the number of one that was dropped just now
+            return  # a new socket has the number of one that was just closed
         except OSError:
             said = b""
         if said and len(self._idle) < _KEPT:
@@ -180,7 +180,7 @@ class _Nursery:
         if os.fork() == 0:
             try:
                 for other in (self._requests, ours, *self._shims.values()):
-                    other.close()  # or nobody would see the end of those
+                    other.close()  # otherwise their ends would not be noticed
                 _work(theirs, self._replies, self._folders)
             finally:
                 os._exit(0)
@@ -202,7 +202,7 @@ def _work(orders: socket.socket, replies: int, folders: Folders) -> None:
         try:
             orders.sendall(b"i")
         except OSError:
-            return  # the spawner has gone, and with it all further work
+            return  # the spawner has ended, so there is no more work
 
 
 def _exactly(source: socket.socket, size: int) -> bytes:

@@ -7,7 +7,7 @@ import os
 import subprocess
 from typing import Dict, List
 
-# Held so that nothing but the shim ever waits for it.
+# Kept here so that only the shim waits for these processes.
 _started: List["subprocess.Popen[bytes]"] = []
 
 
@@ -18,14 +18,15 @@ class Cannot(Exception):
 def spawn(argv: List[str], env: Dict[str, str], cwd: str, out: int, err: int) -> int:
     """Start a program in a new session; its PID. Raises Cannot when it does not start."""
     try:
-        # The shim's own handlers end at exec; nothing of it is ignored, which would be inherited.
+        # exec removes the shim's handlers. The shim ignores no signal, since the process would
+        # inherit that.
         process = subprocess.Popen(
             argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             start_new_session=True,
         )  # fmt: skip
     except (OSError, ValueError) as error:
         search = env.get("PATH", "")
-        # A folder of PATH that may not be searched makes "not found" a "permission denied".
+        # If a folder in PATH may not be searched, "not found" becomes "permission denied".
         unseen = isinstance(error, (FileNotFoundError, PermissionError)) and "/" not in argv[0]
         if unseen and os.access(cwd, os.X_OK) and not _is_on(search, argv[0]):
             raise Cannot("%s: no such program on PATH (%s)" % (argv[0], search)) from error

@@ -40,7 +40,7 @@ def _opened(master: socket.socket, port: int) -> Optional[bool]:
     with contextlib.closing(ours), contextlib.closing(theirs):
         request = struct.pack(">III", _NEW_STDIO_FWD, 0, 0)
         _send(master, request + _text(b"127.0.0.1") + struct.pack(">I", port))
-        for _ in range(2):  # its standard input and output
+        for _ in range(2):  # standard input and output
             _send_descriptor(master, theirs.fileno())
         answer, _ = _receive(master)
     return {_SESSION_OPENED: True, _FAILURE: False}.get(answer)

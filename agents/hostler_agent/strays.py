@@ -34,7 +34,7 @@ def descendants(proc: Proc, root: int) -> List[Process]:
         if state not in ("Z", "X", None) and parent is not None and pid != root:
             children.setdefault(parent, []).append(Process(pid, parent, ticks or 0))
     found = sorted(children.pop(root, []))
-    for process in found:  # it grows meanwhile
+    for process in found:  # the list grows in the loop
         found += sorted(children.pop(process.pid, []))
     return found
 

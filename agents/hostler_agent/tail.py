@@ -44,11 +44,11 @@ def tail(
     proc, until, pause = Proc(), clock() + min(wait, MAX_WAIT), _FIRST_PAUSE
     while True:
         files = _files(folder)
-        seen = _marks(files)  # before the rest is read: what changes meanwhile is read next
+        seen = _marks(files)  # before the rest is read, so that later changes are read next
         job = journal.load(folder)
         if job is None:
             raise Refusal("there is no such job here", "NotFoundError")
-        # Whether it is over is seen first: what is read after that is all of it.
+        # Read before the output: if the job is over, the output is then complete.
         over = job.is_over(proc, boot)
         at, data, everything = _read(folder, offset)
         now = clock()

@@ -61,12 +61,12 @@ def members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
             info = reader.next_member(tar)
             if info is None:
                 break
-            # Headers with negative sizes lead tarfile in circles.
+            # Negative sizes in headers would make tarfile loop.
             if tar.offset <= reached or info.size < 0:
                 raise tarfile.ReadError("sizes that lead backwards")
             reached = tar.offset
             yield info
-        # tarfile takes a broken header for the end; only a block of zeros is.
+        # tarfile also stops at an invalid header; only a block of zeros is the end.
         raw.seek(tar.offset)
         if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it ends early, or a header is broken")
@@ -175,7 +175,7 @@ class _HeaderReader:
             raise tarfile.ReadError("a header that is too large")
         self._left -= size
         data = self._raw.read(size)
-        if size != 1:  # it looks whether there is a byte before the next header
+        if size != 1:  # tarfile checks for a byte before the next header
             self._see(data)
         return data
 

@@ -87,10 +87,10 @@ def fetched(venvs: str, wheels: str, requirements: str) -> str:
         listed = json.load(file)
     folder = environment_of(venvs, listed)
     files = [os.path.join(wheels, name) for name, _digest in listed]
-    # What pip's settings here say of indexes would be asked in vain, and could bring in others.
+    # Indexes in pip's settings here are not needed, and could add other packages.
     env = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     env["PIP_CONFIG_FILE"] = os.devnull
-    # Where no line is for this host, the file itself says so to pip.
+    # If no line of the file is for this host, pip gets the file itself.
     words = ["--no-deps", *files] if files else ["-r", requirements]
     own = [file for file in files if os.path.basename(file).startswith("pip-")]
     try:
@@ -138,7 +138,7 @@ def read(requirements: str, env: Mapping[str, str]) -> Wanted:
 
 def text_of(path: str) -> bytes:
     """The text of a plain file. Raises CannotBuild."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO would be waited for in vain
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # opening a FIFO would block
     try:
         with open(os.open(path, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -208,7 +208,7 @@ def use(folder: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        pass  # a full disk; a lock keeps it meanwhile
+        pass  # on a full disk, a lock protects it meanwhile
     return True
 
 
@@ -217,7 +217,7 @@ def build(folder: str, requirements: str, pip: Pip) -> None:
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     say("building a virtual environment from %s" % os.path.basename(requirements))
-    # -I: else modules of the working folder stand before Python's own.
+    # -I: without it, modules of the working folder come before Python's own.
     bare = ["--without-pip"] if pip.wheel else []
     made = subprocess.run([sys.executable, "-I", "-m", "venv", *bare, folder])
     if made.returncode:

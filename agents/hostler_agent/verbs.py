@@ -116,7 +116,7 @@ class Verbs:
             return {"refused": _UNSEEN % error}
         except Unusable as unusable:
             return {"refused": str(unusable)}
-        except OSError as error:  # a full disk, say: the stage waits for another moment or host
+        except OSError as error:  # such as a full disk: the stage waits, or uses another host
             return {"refused": "its GPUs cannot be leased: %s" % _text_of(error)}
 
     def _bind(self, payload: Message) -> Claimed:
@@ -144,7 +144,7 @@ class Verbs:
             try:
                 self._claims.started(workload["daemon_id"], workload["attempt_id"], bound)
             except (Unusable, OSError) as error:
-                # It runs, and its leases hold as long as its daemon touches them.
+                # It runs, and its leases are valid while its daemon touches them.
                 sys.stderr.write("hostler agent: leases stay unbound: %s\n" % error)
         return workload
 
@@ -275,7 +275,7 @@ class Verbs:
         return blobs.size(self._folders, text(payload, "digest"))
 
     def _listening(self, payload: Message) -> Outgoing:
-        from hostler_agent import ports  # few need it
+        from hostler_agent import ports  # few hosts need it
 
         return {"addresses": ports.listening(whole(payload, "port"))}
 

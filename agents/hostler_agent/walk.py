@@ -90,7 +90,7 @@ class Walk:
                 self.leave_out(left_out.ELSEWHERE, 0)
                 continue
             except OSError:
-                continue  # it has gone since
+                continue  # removed meanwhile
             self._one(folder, above + name, name, status, depth)
 
     def _status(self, folder: int, name: bytes) -> os.stat_result:

@@ -60,8 +60,8 @@ def _container(
         return warning.unknown("it does not run")
     proc, pid = Proc(), state_of(found).get("Pid")
     first = warning.root_of(proc, pid) if isinstance(pid, int) and pid > 1 else None
-    # Docker may run in another container, and name a process of that: it has to be ours to see.
-    # Looked at last: the process of that number then is the one that gets the signal, or none.
+    # If Docker itself runs in a container, it may report a PID of that container. So the process
+    # must be visible here. Checked last, so that the signal goes to this process or to none.
     if first is None or proc.container(first.pid) != ref:
         return warning.unknown(_NOT_SEEN)
     root = warning.command_of_container(proc, first)

@@ -69,7 +69,7 @@ def aim(proc: Proc, root: Process, ask: Wanted) -> Aim:
         below.setdefault(process.parent, []).append(process)
     found = Aim([], [])
     queue = list(below.get(root.pid, ())) if ask.children else [root]
-    for process in queue:  # it grows meanwhile
+    for process in queue:  # the list grows in the loop
         if len(found.catching) + len(found.deaf) >= _MOST_LOOKED:
             break
         if catches(proc, process.pid, ask.number):
@@ -106,7 +106,7 @@ def command_of_container(proc: Proc, first: Process) -> Process:
         own = [each for each in below if each.parent == first.pid]
         if not own:
             break
-        first = min(own, key=lambda each: each.ticks)  # others are orphans that it took over
+        first = min(own, key=lambda each: each.ticks)  # others are orphans that it adopted
     return first
 
 

@@ -24,7 +24,7 @@ def place(mode: Message, folders: Folders) -> None:
     if source.is_container:
         _place_docker(source, folders.blob(digest))
     else:
-        from hostler_agent.jobs import Jobs  # with all that starts them
+        from hostler_agent.jobs import Jobs  # loads all modules that start jobs
 
         jobs = Jobs(folders, boot_id(), None, dict)
         jobs.place(source.attempt_id, digest, source.path)
