@@ -257,7 +257,7 @@ def m0009_announced(db: Database) -> None:
 
 
 def m0010_audit(db: Database) -> None:
-    """An index for audit entries by run."""
+    """Indexes for searches of the audit table."""
     for name, key in (("run", "run"), ("of", "of"), ("refused", "call")):
         value = f"json_extract(arguments, '$.{key}')"
         db.execute(f"CREATE INDEX audit_{name} ON audit ({value}) WHERE {value} IS NOT NULL")

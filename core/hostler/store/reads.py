@@ -72,7 +72,7 @@ def resolve(connection: Connection, prefix: str) -> str:
     if exact is not None:
         return prefix
     rows = connection.execute(
-        # If very many runs match, only the first by id are read, and the newest of these is shown.
+        # If very many runs match, only the first by id are read, the newest shown.
         "SELECT run_id FROM (SELECT run_id, submitted_at FROM runs"
         " WHERE run_id >= ? AND run_id < ? LIMIT ?) ORDER BY submitted_at DESC LIMIT ?",
         (prefix, prefix + "\U0010ffff", _CHUNK, _CANDIDATES + 1),

@@ -114,8 +114,8 @@ def _offer(
 
 
 def _key(job: BuildJob) -> str:
-    """Equal only for equal files. BuildKit keeps files under this key, and requests again those
-    with another size."""
+    """Equal only for equal files. BuildKit keeps files under this key, and requests files with
+    another size again."""
     told = [(each.target, each.digest) for each in job.placements], job.context
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
 
