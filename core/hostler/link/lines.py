@@ -31,6 +31,9 @@ class LineReader:
         self._buffer = bytearray()
         self._searched = 0
         self._at_end = False
+        self.is_cut = False
+        """The stream ended in the line that was read last: whoever wrote it has ended, or lost its
+        connection."""
 
     async def line(self, cap: int = MAX_LINE) -> bytes | None:
         """The next line without its newline; None at the end. Raises Hostile above `cap` bytes."""
@@ -73,6 +76,7 @@ class LineReader:
     def _rest(self) -> bytes | None:
         if not self._buffer:
             return None
+        self.is_cut = True
         line = bytes(self._buffer)
         self._buffer.clear()
         self._searched = 0

@@ -130,6 +130,25 @@ async def test_agent_that_dies_is_started_anew_and_asked_again(
     assert starts(folder) == 2
 
 
+async def test_agent_that_dies_in_the_middle_of_a_line_is_started_anew(
+    link: AgentLink, folder: Path
+) -> None:
+    """It breaks no rule by that: its host is not quarantined."""
+    script(folder, answers={"look": {"raw": '{"id":1,"ok":{"boot":', "dies": True}})
+    await link.connect()
+    script(folder)
+    assert (await link.look(1.0, 30.0)).gpus
+    assert starts(folder) == 2
+
+
+async def test_agent_that_dies_in_its_hello_is_no_surprise(link: AgentLink, folder: Path) -> None:
+    script(folder, word=None, noise='{"agent":"ready"}\n{"hello":{"pro', stderr="killed")
+    with pytest.raises(AgentError, match="the agent ended before it was ready: killed"):
+        await link.connect()
+    script(folder)
+    await link.connect()
+
+
 async def test_agent_that_keeps_dying_is_given_up(link: AgentLink, folder: Path) -> None:
     link.timings = replace(link.timings, restart_pauses=(0.0, 0.0))
     script(folder, answers={"look": "die"}, stderr="out of memory")

@@ -35,9 +35,9 @@ def script(folder: Path, **what: Any) -> None:
 
     noise: text before the first word; word: the bootstrap's first word, or None to end at once;
     hello: instead of the proper first line; answers: verb -> answer, a list of answers one after
-    another, "die", "hang" or {"raw": text}; pushes: lines said after the hello; bulk: the bytes, as
-    hex, that a bulk agent says; bulk_ends: it ends after them; bulk_after:
-    what it says when it was sent the end of a stream; stderr, status: what it ends with.
+    another, "die", "hang" or {"raw": text}, with "dies" to end after it; pushes: lines said after
+    the hello; bulk: the bytes, as hex, that a bulk agent says; bulk_ends: it ends after them;
+    bulk_after: what it says when it was sent the end of a stream; stderr, status: how it ends.
     """
     folder.mkdir(exist_ok=True)
     new = folder / "script.new"
@@ -132,6 +132,8 @@ class _Agent:
             return
         if "raw" in wanted:
             self.write(wanted["raw"].encode() * wanted.get("times", 1))
+            if wanted.get("dies"):
+                self.end()
         else:
             self.say({"id": number, **wanted})
 
