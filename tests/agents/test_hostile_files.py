@@ -205,7 +205,7 @@ def test_nobody_waits_for_a_file_system_of_a_stage(work: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert answers == {
         "changes": ["own"], "list": ["own"], "files": False, "size": (1, 1),
         "output": beneath.Elsewhere,

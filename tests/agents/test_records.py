@@ -115,7 +115,7 @@ def test_a_line_does_not_come_back_behind_the_removal_of_its_run(
     keep(records, "r1", spec="x")
     monkeypatch.setattr(records_module, "_append", slow_append)
     keep(records, "r1", line="{}")
-    removals[0].join(10)
+    removals[0].join(60)
     assert [path for path in Path(records._base).rglob("*") if path.is_file()] == []
 
 

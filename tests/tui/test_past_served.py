@@ -35,7 +35,7 @@ async def test_from_the_failure_to_its_log_and_its_comparison(lab: SimServed) ->
     bad = lab.submit(PIPELINE.format(lr=0.5, code=3))
     app = HostlerApp(find=lambda: lab.found)
     async with app.run_test(size=(120, 40)) as pilot:
-        await until_shown(pilot, "alerts!1", timeout=30)
+        await until_shown(pilot, "alerts!1")
         await pilot.press("6")
         await until_shown(pilot, "fit failed")
         await pilot.press("a")
@@ -51,7 +51,7 @@ async def test_from_the_failure_to_its_log_and_its_comparison(lab: SimServed) ->
         await until_shown(pilot, "0.1 -0.4")  # the newest is the base
         await pilot.press("escape")
         app.open_run(bad)
-        await until_shown(pilot, "step 300/300", timeout=20)
+        await until_shown(pilot, "step 300/300")
         view = app.screen.query_one(LogView)
         await until(pilot, lambda: len(view.spool.shown) >= 300 if view.spool else False, "no log")
         spool = view.spool

@@ -36,7 +36,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 
 
 def put(daemon: Served, work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(20)
+    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(60)
 
 
 def tell(daemon: Served, kind: str, severity: str = "error", at: float = NOW, **more: Any) -> int:

@@ -175,8 +175,8 @@ def test_what_stays_is_held_while_it_is_fetched(
     next(iter(file))
     assert fetching["raaaaaa-train-1"] == 1
     file.close()
-    wait_until(lambda: fetching["raaaaaa-train-1"] == 0, "it is let go of", 10)
-    wait_until(lambda: link.closed == len(link.opened), "the host's streams are closed", 10)
+    wait_until(lambda: fetching["raaaaaa-train-1"] == 0, "it is let go of")
+    wait_until(lambda: link.closed == len(link.opened), "the host's streams are closed")
     link.contents.clear()
     with pytest.raises(NotFoundError):
         client.read_file("raaaaaa", "train", "big.pt")
@@ -259,7 +259,7 @@ def test_a_host_that_sends_without_end_or_too_little_is_not_believed(
     link.endless, link.lies = False, 10
     with pytest.raises(HostlerError, match="was lost"):
         b"".join(client.read_file("raaaaaa", "train", "big.pt"))
-    wait_until(lambda: link.closed == len(link.opened), "the streams are closed", 10)
+    wait_until(lambda: link.closed == len(link.opened), "the streams are closed")
 
 
 def test_a_reader_that_takes_nothing_gives_the_hosts_turn_away_and_goes_on_later(
@@ -277,7 +277,7 @@ def test_a_reader_that_takes_nothing_gives_the_hosts_turn_away_and_goes_on_later
         target=lambda: got.append(b"".join(client.read_file("raaaaaa", "train", "small")))
     )
     other.start()
-    other.join(20)
+    other.join(60)
     assert got == [b"s"]
     assert first + b"".join(pieces) == large
     assert slow.sha256 == hashlib.sha256(large).hexdigest()
@@ -296,12 +296,12 @@ def test_a_long_transfer_lets_others_list_and_hosts_that_hang_delay_no_other_req
     ]
     for thread in threads:
         thread.start()
-    wait_until(lambda: bool(link.sources), "the host is asked", 10)
+    wait_until(lambda: bool(link.sources), "the host is asked")
     assert client.version().api == 1
     assert client.runs()
     daemon.loop.call_soon_threadsafe(link.hanging.set)
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     file = client.read_file("raaaaaa", "train", "big.pt")
     pieces = iter(file)
     next(pieces)
@@ -340,17 +340,17 @@ def test_a_stage_that_keeps_its_readers_waiting_keeps_no_other_user_waiting(
     anas = [threading.Thread(target=asked) for _ in range(3)]
     for thread in anas:
         thread.start()
-    wait_until(lambda: ("hangs", 0) in link.opened, "ana's stage is asked", 10)
+    wait_until(lambda: ("hangs", 0) in link.opened, "ana's stage is asked")
     got: list[bytes] = []
     bo = threading.Thread(
         target=lambda: got.append(b"".join(client.read_file("rbbbbbb", "train", "mine"))),
         daemon=True,
     )
     bo.start()
-    bo.join(20)
+    bo.join(60)
     daemon.loop.call_soon_threadsafe(link.never.set)
     for thread in anas:
-        thread.join(20)
+        thread.join(60)
     assert got == [b"bo's"]
     assert [path for path, _ in link.opened].index("mine") == 1  # ana's others waited
 

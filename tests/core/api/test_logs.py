@@ -26,7 +26,7 @@ def daemon(tmp_path: Path) -> Iterator[Served]:
 
 
 def put(daemon: Served, work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(20)
+    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(60)
 
 
 async def log(daemon: Served, data: bytes) -> None:
@@ -94,9 +94,9 @@ def test_a_log_that_grows_is_followed_up_to_the_length(daemon: Served) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert seen.wait(10)
+    assert seen.wait(60)
     assert got == [b"one\n"]
     put(daemon, log(daemon, b"two\n"))
-    reader.join(10)
+    reader.join(60)
     assert b"".join(got) == b"one\ntw"
     daemon.loop.call_soon_threadsafe(context.run_cache.drop, "raaaaaa", Outcome.SUCCEEDED)

@@ -118,7 +118,7 @@ def test_a_crowd_of_strangers_is_sent_away_and_keeps_nobody_out(open_path: Path)
         assert open_sockets() - before < connection_limits.WAITING + 20
         assert crowd.stdout.readline() == "300\n"
         crowd.stdout.close()
-        assert crowd.wait(10) == 0
+        assert crowd.wait(60) == 0
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
@@ -279,7 +279,7 @@ def test_nobody_acts_on_the_run_of_another_user(open_path: Path, verb: str, path
 
 def test_a_body_that_never_ends_fills_no_memory(daemon: Served) -> None:
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.settimeout(20)
+        peer.settimeout(60)
         peer.connect(str(daemon.socket_path))
         peer.sendall(b"POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
         peer.sendall(b"Content-Length: 1000000000000\r\n\r\n")

@@ -98,7 +98,7 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
         )
         assert table.stdout.count("SIM ") == 10
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.wait(60) == 128 + signal.SIGTERM
         assert is_gone(about.pid)
         assert list(folder.glob("hostler-demo-*")) == []
 

@@ -152,7 +152,7 @@ def test_watching_writes_one_object_a_line(daemon: ScriptedDaemon) -> None:
         for _ in range(3):
             assert json.loads(process.stdout.readline()) == FLEET
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
 
 
 @pytest.mark.parametrize("words", [["-w"], ["-w", "--html", "page.html"], ["-w", "--direct"]])

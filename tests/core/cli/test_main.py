@@ -170,7 +170,7 @@ def test_a_closed_pipe_is_141_and_quiet(daemon: ScriptedDaemon) -> None:
         process.stdout.read(10)
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(20) == 141
+        assert process.wait(60) == 141
 
 
 @pytest.mark.programs
@@ -190,6 +190,6 @@ def test_ctrl_c_ends_a_follow_with_130(daemon: ScriptedDaemon) -> None:
         assert process.stderr is not None
         assert process.stdout.readline().endswith(b"y\n")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
         assert process.stderr.read() == b""
     never.set()

@@ -12,7 +12,7 @@ import pytest
 from hostler.daemon import notify
 from hostler.model.config import Config
 from hostler.model.views.alerts import AlertList, AlertView
-from tests.support.daemons.simdaemon import ANA, FAST, SetClock, SimDaemon, sim
+from tests.support.daemons.simdaemon import ANA, FAST, GUARD_S, SetClock, SimDaemon, sim
 from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
@@ -21,7 +21,7 @@ TIMINGS = replace(FAST, alerts_every=0.05)
 
 async def alert(daemon: SimDaemon, where: str, *, over: bool = False) -> AlertView:
     """The alert about a place, once there is one that is open, or over."""
-    ends, found = time.monotonic() + 5, AlertList()
+    ends, found = time.monotonic() + GUARD_S, AlertList()
     while time.monotonic() < ends:
         found = await daemon.daemon.service.alerts.list(open_only=False, limit=100)
         for each in found.alerts:

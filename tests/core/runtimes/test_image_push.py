@@ -185,7 +185,7 @@ async def test_whoever_does_not_log_in_is_sent_away_however_much_they_say(
             break
         await slow.to_server.put(bytes([byte]))
         await asyncio.sleep(0)
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)
     assert slow.closed
     connection = PushConnection(pipe := Pipe(), receiver, login_within=0.2)
     waiting = asyncio.create_task(connection.serve())

@@ -67,7 +67,7 @@ def test_the_last_program_takes_the_place_of_the_shell(shell: dict[str, str]) ->
         while b"sleep\0" not in Path(f"/proc/{running.pid}/cmdline").read_bytes():
             assert running.poll() is None
         running.terminate()
-        assert running.wait(20) == -signal.SIGTERM
+        assert running.wait(60) == -signal.SIGTERM
     finally:
         running.kill()
         running.communicate()

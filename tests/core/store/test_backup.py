@@ -154,7 +154,7 @@ async def test_writers_wait_for_no_backup(tmp_path: Path) -> None:
     def told(what: str, _done: int, _total: int) -> None:
         if what == "copying hostler.db":
             inside.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
 
     file = tmp_path / "file"
     made = asyncio.create_task(

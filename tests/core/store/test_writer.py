@@ -43,7 +43,7 @@ class _Gate:
 
     def _hold(self, _: sqlite3.Connection) -> None:
         self._entered.set()
-        assert self._leave.wait(10)
+        assert self._leave.wait(60)
 
     async def closed(self) -> None:
         assert await asyncio.to_thread(self._entered.wait, 10)

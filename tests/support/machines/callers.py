@@ -45,7 +45,7 @@ def open_to_all(path: Path) -> None:
 def connected(daemon: Served) -> socket.socket:
     """A connection of ours."""
     peer = socket.socket(socket.AF_UNIX)
-    peer.settimeout(20)
+    peer.settimeout(60)
     peer.connect(str(daemon.socket_path))
     return peer
 

@@ -67,7 +67,7 @@ class Dockerd:
                 env={**os.environ, **LEAN},
                 start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((self.folder / "log").read_text(errors="replace")[-3000:])

@@ -107,7 +107,7 @@ class Sshd:
             return
         self.kill_sessions()
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process = None
 
     def sessions(self) -> list[int]:
@@ -146,7 +146,7 @@ class Sshd:
 
     def _wait(self) -> None:
         assert self.process is not None
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 60
         while time.monotonic() < ends:
             if self.process.poll() is not None:
                 raise AssertionError(f"sshd ended: {self.log}")

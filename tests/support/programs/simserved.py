@@ -67,7 +67,7 @@ def sim_served(
     assert process.pid is not None
     served = SimServed(folder / "s", process.pid)
     try:
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 60
         while not _answers(served):
             assert process.is_alive(), "the daemon ended"
             assert time.monotonic() < ends, "the daemon did not come up"
@@ -75,7 +75,7 @@ def sim_served(
         yield served
     finally:
         process.terminate()
-        process.join(15)
+        process.join(60)
         if process.is_alive():
             process.kill()
             process.join(5)

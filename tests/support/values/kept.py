@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def put(daemon: Served, work: Coroutine[Any, Any, T]) -> T:
     """Have the daemon do it."""
-    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(20)
+    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(60)
 
 
 def saved(
