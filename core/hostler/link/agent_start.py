@@ -4,6 +4,7 @@ old Python, a full disk, an unsafe folder in /var/tmp."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import re
 import shlex
@@ -105,9 +106,11 @@ class Started:
     docker_socket: str | None = None
 
     async def begin(self, mode: Outgoing) -> None:
-        """Write the mode line."""
+        """Write the mode line. If the agent has ended already, or the connection, what is read next
+        says why."""
         socket = {} if self.docker_socket is None else {"docker_socket": self.docker_socket}
-        await self.stream.write(to_line({**mode, **socket}))
+        with contextlib.suppress(Unreachable):
+            await self.stream.write(to_line({**mode, **socket}))
 
 
 async def start_agent(

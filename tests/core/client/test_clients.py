@@ -198,7 +198,8 @@ def test_ticks_come_while_nothing_else_does(daemon: ScriptedDaemon, client: Clie
     parts = [lines[0], go_on, lines[1]]
     daemon.on("GET", "/v1/events", Answer(parts=parts))
     stream = client.events(follow=True, tick=0.02)
-    assert next(stream) == StreamLine(event=first)
+    # On a busy machine some come before the first event, too.
+    assert next(line for line in stream if line.event) == StreamLine(event=first)
     assert next(stream) == StreamLine()
     go_on.set()
     assert [line for line in stream if line.event] == [StreamLine(event=second)]

@@ -9,7 +9,14 @@ import pytest
 
 from hostler.base.errors import AgentError, Unreachable
 from hostler.link.agent_link import AgentLink
-from hostler.link.agent_start import AgentProgram, agent_program, start_agent
+from hostler.link.agent_start import (
+    AgentProgram,
+    Started,
+    agent_program,
+    read_hello,
+    start_agent,
+)
+from hostler.link.lines import LineReader
 from hostler.local.door import LocalDoor
 from tests.support.programs.scripted_agent import script, starts
 
@@ -154,3 +161,27 @@ def test_the_command_is_constant_but_for_the_python() -> None:
 def test_a_python_that_is_more_than_a_name_is_refused(python: str) -> None:
     with pytest.raises(ValueError, match="Python"):
         agent_program().with_python(python)
+
+
+class Gone:
+    """The stream of an agent that has ended."""
+
+    complaint = "killed"
+
+    async def read(self, limit: int = 65536) -> bytes:
+        """Its end."""
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        """Nobody reads it."""
+        raise Unreachable("gpu1", "writing: Broken pipe")
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+async def test_an_agent_that_ends_before_it_reads_anything_says_why(program: AgentProgram) -> None:
+    started = Started(Gone(), LineReader(Gone()))
+    await started.begin({"mode": "serve"})
+    with pytest.raises(AgentError, match="ended before it was ready: killed"):
+        await read_hello("gpu1", started, program)
