@@ -35,24 +35,28 @@ class BulkAgent:
 
     async def send(self, data: bytes) -> None:
         """A frame of data."""
-        async with asyncio.timeout(_SILENCE):
-            await self._started.stream.write(len(data).to_bytes(4, "big") + data)
+        await self._write(len(data).to_bytes(4, "big") + data)
 
     async def send_json(self, value: Outgoing) -> None:
         """A frame with an object."""
-        async with asyncio.timeout(_SILENCE):
-            await self._started.stream.write(wire.json_frame(value))
+        await self._write(wire.json_frame(value))
 
     async def send_only(self, value: Outgoing) -> None:
         """An object, and that nothing follows, in one write: an agent that needs no more may answer
         and end before a second write, which would then fail."""
-        async with asyncio.timeout(_SILENCE):
-            await self._started.stream.write(wire.json_frame(value) + wire.END)
+        await self._write(wire.json_frame(value) + wire.END)
 
     async def send_end(self) -> None:
         """No more data will come."""
-        async with asyncio.timeout(_SILENCE):
-            await self._started.stream.write(bytes(4))
+        await self._write(bytes(4))
+
+    async def _write(self, data: bytes) -> None:
+        """Send. An agent that has ended reported why, if it could."""
+        try:
+            async with asyncio.timeout(_SILENCE):
+                await self._started.stream.write(data)
+        except Unreachable as cut:
+            await self._raise_reported(cut)
 
     async def frame(self, patience: float | None = _SILENCE) -> wire.Frame:
         """The next frame; errors that the agent reports are raised."""
@@ -79,7 +83,7 @@ class BulkAgent:
             raise Hostile("bytes where a result was due")
         return frame
 
-    async def raise_reported(self, cut: Unreachable) -> NoReturn:
+    async def _raise_reported(self, cut: Unreachable) -> NoReturn:
         """Raise why a stream was cut: the agent's last error, else `cut` itself."""
         try:
             while await self.frame(patience=1.0) is not None:
@@ -140,15 +144,12 @@ async def send_blob(agent: BulkAgent, path: Path, size: int, sent: Callable[[int
     offset = (await agent.result()).get("offset")
     if not isinstance(offset, int) or not 0 <= offset <= size:
         raise Hostile("an offset outside the file")
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            while data := await asyncio.to_thread(file.read, CHUNK):
-                await agent.send(data)
-                sent(file.tell())
-        await agent.send_end()
-    except Unreachable as cut:
-        await agent.raise_reported(cut)
+    with path.open("rb") as file:
+        file.seek(offset)
+        while data := await asyncio.to_thread(file.read, CHUNK):
+            await agent.send(data)
+            sent(file.tell())
+    await agent.send_end()
     _expect_ok(await agent.result())
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from hostler.base.errors import Unreachable
 from hostler.base.text import Lines
 from hostler.link.agent_start import AgentProgram
 from hostler.link.bulk import bulk_agent, send_blob
@@ -30,12 +29,9 @@ async def load_image(
         for blob in blobs:
             await send_blob(agent, blob.path, blob.size, blob.sent)
             blob.done()
-        try:
-            for entry in entries:
-                await agent.send_json(entry)
-            await agent.send_end()
-        except Unreachable as cut:
-            await agent.raise_reported(cut)
+        for entry in entries:
+            await agent.send_json(entry)
+        await agent.send_end()
         said: list[str] = []
         size = 0
         while isinstance(frame := await agent.data(), dict) and frame.get("ok") is not True:

@@ -11,7 +11,7 @@ import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from hostler.base.errors import AgentError, EngineError, Unreachable
 from hostler.base.programs import safe_environ
@@ -58,17 +58,24 @@ class SocketStream:
             await self._writer.wait_closed()
 
 
+Pair: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+"""asyncio's streams of one socket."""
+
+
 class ProcessStream(SocketStream):
-    """A command of this machine: one socket is both its stdin and its stdout."""
+    """A command of this machine. Its stdin and its stdout are two sockets: if it ends before it has
+    read all of its input, only the one breaks, and its output is still read from the other."""
 
     def __init__(
         self,
         host: str,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        given: Pair,
+        said: Pair,
         process: asyncio.subprocess.Process,
         stderr: IO[bytes],
     ) -> None:
-        super().__init__(host, *streams)
+        super().__init__(host, said[0], given[1])
+        self._output = said[1]
         self._process, self._stderr = process, stderr
 
     @property
@@ -96,6 +103,7 @@ class ProcessStream(SocketStream):
         """End it at once: EOF on its stdin, then TERM and KILL if it does not end. Its children in
         their own sessions continue."""
         try:
+            self._output.transport.abort()
             await super().close()
             for send in (None, signal.SIGTERM):
                 self._signal(send)
@@ -137,9 +145,7 @@ async def connect_socket(host: str, path: str) -> SocketStream:
     return SocketStream(host, reader, writer)
 
 
-async def wrap_socket(
-    sock: socket.socket,
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def wrap_socket(sock: socket.socket) -> Pair:
     """A connected Unix socket as asyncio's streams, which then own it."""
     return await asyncio.open_unix_connection(sock=sock)
 
@@ -191,22 +197,24 @@ class LocalDoor:
     async def exec_agent(self, command: str) -> ProcessStream:
         """Run the one constant command in a new session, so that ^C does not reach it."""
         self._check_open()
-        ours, theirs = socket.socketpair()
+        given, stdin = socket.socketpair()
+        said, stdout = socket.socketpair()
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 (the stream closes it)
         try:
             process = await asyncio.create_subprocess_exec(
                 "/bin/sh", "-c", command,
-                stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=stderr,
+                stdin=stdin.fileno(), stdout=stdout.fileno(), stderr=stderr,
                 start_new_session=True, cwd=Path.home(), env=safe_environ(),
             )  # fmt: skip
-            streams = await wrap_socket(ours)
+            pairs = await wrap_socket(given), await wrap_socket(said)
         except OSError as error:
-            ours.close()
-            stderr.close()
+            for each in (given, said, stderr):
+                each.close()
             raise AgentError(self._host, f"/bin/sh cannot be started: {error}") from error
         finally:
-            theirs.close()
-        return ProcessStream(self._host, streams, process, stderr)
+            stdin.close()
+            stdout.close()
+        return ProcessStream(self._host, *pairs, process, stderr)
 
     async def open_docker(self) -> SocketStream:
         """A new connection to this machine's Docker socket. Raises EngineError."""

@@ -132,6 +132,16 @@ async def test_put_that_fails_in_the_middle_says_why(
     assert caught.value.status == 507
 
 
+async def test_an_agent_that_ends_before_it_was_told_all_says_why(
+    link: AgentLink, folder: Path
+) -> None:
+    await link.connect()
+    error = {"kind": "EngineError", "message": "there is no job r1-train-1", "status": 404}
+    script(folder, **says(json_frame({"error": error})), bulk_ends=True)
+    with pytest.raises(EngineError, match="there is no job"):
+        await drained(link.read_archive(SOURCE, paths=["x" * 1000] * 5000))
+
+
 async def test_errors_of_a_transfer_keep_their_kind(
     link: AgentLink, folder: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -35,6 +36,19 @@ async def test_carries_bytes_both_ways(door: LocalDoor) -> None:
     await writing
     assert came == data
     await stream.close()
+    await stream.close()
+
+
+async def test_what_a_command_said_is_read_though_it_ended_before_it_read_all(
+    door: LocalDoor,
+) -> None:
+    """An agent that refuses a file says why, and ends."""
+    stream = await door.exec_agent("echo refused; exit 3")
+    with contextlib.suppress(Unreachable):
+        while True:
+            await stream.write(bytes(100_000))
+    assert await stream.read() == b"refused\n"
+    assert await stream.read() == b""
     await stream.close()
 
 

@@ -28,12 +28,14 @@ class WarmDoor(LocalDoor):
         if warm is None or not _is_agents(command) or is_first("agent-door"):
             return await super().exec_agent(command)
         self._check_open()
-        ours, theirs = socket.socketpair()
+        given, stdin = socket.socketpair()
+        said, stdout = socket.socketpair()
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 (the stream closes it)
-        streams = [theirs.detach()] * 2 + [os.dup(stderr.fileno())]
+        streams = [stdin.detach(), stdout.detach(), os.dup(stderr.fileno())]
         started = warm_agents.start(warm, env, Path.home(), streams, session=True)
         process = cast("asyncio.subprocess.Process", _Awaited(started))
-        return ProcessStream(self.host, await wrap_socket(ours), process, stderr)
+        pairs = await wrap_socket(given), await wrap_socket(said)
+        return ProcessStream(self.host, *pairs, process, stderr)
 
 
 class _Awaited(warm_agents.Forked):
