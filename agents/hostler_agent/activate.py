@@ -1,9 +1,10 @@
 """Loads modules, activates a conda environment, then executes the command in them: the time limit,
 where `module` is found, how a missing one is worded.
 
-Run as a program of its own by the shim, so that its output is the job's log and what it starts
-belongs to the stage, and by the agent to ask whether they are there. Names are arguments only: the
-scripts here are fixed, and nothing is pasted into them. See `environments.command`.
+The shim runs it as a separate program, so that its output goes to the job's log and its processes
+belong to the stage. The agent runs it with `--check` to learn whether the modules and the
+environment exist. Names are only arguments: the scripts here are fixed, and no text is inserted
+into them. See `environments.command`.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ printf 'ok\0' >&"$hostler_out"
 
 
 class Lacks(Exception):
-    """The host lacks something that the command needs. The message ends a sentence: "this host has
-    no ..."."""
+    """The host lacks something that the command needs. The message continues the words "this host",
+    for example "has no module X"."""
 
 
 class Late(Lacks):
@@ -115,12 +116,12 @@ class Late(Lacks):
 
 
 class Asked(NamedTuple):
-    """The arguments, parsed."""
+    """The parsed arguments of this program."""
 
     modules: Tuple[str, ...]
     conda: Optional[str]
     keep: Tuple[str, ...]
-    """Variables that never change, whatever their names."""
+    """Names of variables that modules and activation must not change."""
     command: Tuple[str, ...]
 
 
@@ -142,7 +143,7 @@ def main(arguments: List[str]) -> NoReturn:
 
 
 def read(arguments: Sequence[str]) -> Asked:
-    """The arguments as `environments.command` writes them."""
+    """Parse the arguments that `environments.command` writes."""
     options: Dict[str, List[str]] = {"--module": [], "--conda": [], "--keep": []}
     rest = list(arguments)
     while rest and rest[0] != "--":
@@ -171,12 +172,12 @@ class Deadline:
         self._until = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left; 0 or less: the time is over."""
+        """Seconds left; 0 or less when the time is over."""
         return self._until - time.monotonic()
 
 
 def check(asked: Asked) -> NoReturn:
-    """Print what the host lacks: "" if nothing, null if unknown."""
+    """Print what the host lacks, as JSON: "" if it lacks nothing, null if unknown."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
@@ -230,7 +231,7 @@ def _children() -> List[int]:
 def prepared(
     asked: Asked, given: Dict[str, str], deadline: Deadline, log: int, is_check: bool = False
 ) -> Dict[str, str]:
-    """The variables of the command. Raises Lacks, or Late if a shell is too slow."""
+    """Return the variables of the command. Raises Lacks, or Late if a shell is too slow."""
     env = given
     if asked.modules:
         env = _with_modules(asked.modules, given, deadline, log)
@@ -243,8 +244,8 @@ def prepared(
 
 
 def _is_fixed(name: str, asked: Asked) -> bool:
-    """Whether neither a module nor an activation may change it: what the job has set, except lists
-    of folders, to which they add."""
+    """Whether neither a module nor an activation may change the variable: the job has set it. Lists
+    of folders are an exception, because modules add to them."""
     if name in asked.keep or name.startswith("HOSTLER_"):
         return True
     is_condas = asked.conda is not None and name.startswith(("CONDA_", "VIRTUAL_ENV", "PYTHONHOME"))
@@ -266,7 +267,8 @@ def _with_modules(
 
 
 def _find(asked: Asked, env: Dict[str, str], deadline: Deadline, log: int) -> condaenvs.Found:
-    """The environment: first by files, then by a login shell that may know more, then by conda."""
+    """Find the conda environment: first by files, then by the settings of a login shell, then by
+    running conda."""
     name = asked.conda or ""
     conda = condaenvs.Conda(env)
     found = conda.find(name)
@@ -280,7 +282,8 @@ def _find(asked: Asked, env: Dict[str, str], deadline: Deadline, log: int) -> co
 
 
 def by_login(env: Dict[str, str], deadline: Deadline, log: int) -> condaenvs.Conda:
-    """The login's conda as its login shell reports it, which may know more. Raises Late."""
+    """Read the login's conda settings from its login shell, which may set more variables. Raises
+    Late."""
     try:
         _, login = shell(["-l", "-c", _LOGIN, "bash"], [str(log)], env, deadline, (log,))
         return condaenvs.Conda(login)
@@ -315,8 +318,8 @@ def shell(
     deadline: Deadline,
     inherited: Tuple[int, ...] = (),
 ) -> Tuple[str, Dict[str, str]]:
-    """The output of Hostler's script, and the variables of its shell at the end. Raises Lacks where
-    the shell ends before that, Late where it takes too long."""
+    """Run one of Hostler's scripts; return its answer and the shell's variables at the end. Raises
+    Lacks if the shell ends earlier, Late if it takes too long."""
     folders = ["/bin", "/usr/bin", *filter(os.path.isabs, env.get("PATH", "").split(os.pathsep))]
     program = shutil.which("bash", path=os.pathsep.join(folders))
     if program is None:
@@ -351,7 +354,7 @@ def _is_exported(name: str) -> bool:
 
 
 def _taken(out: int, noise: int, deadline: Deadline) -> Tuple[bytes, bytes]:
-    """All data from `out` up to its end mark or its end, and the end of `noise`."""
+    """Return all data from `out` up to its end mark or its end, and the last bytes of `noise`."""
     data, said, waiting = b"", b"", [out, noise]
     while not data.endswith(b"\0\0"):
         left = deadline.left()

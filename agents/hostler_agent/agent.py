@@ -1,7 +1,7 @@
 """The long-lived agent of one daemon: one loop that answers looks, pushes ends of jobs, ends after
 silence, and never waits for a GPU, Docker or a job.
 
-Looks are answered by the loop itself. Requests that may take time run in threads of their own.
+The loop itself answers looks. Requests that may take time run in threads of their own.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ class Agent:
         self._daemon_id = daemon_id
         self._boot = boot_id()
         self._state = threading.RLock()
-        """Held by the thread that assembles looks: the loop, or the thread that finished the last
+        """Held by the thread that assembles looks: the loop, or the thread that read the last
         part."""
         self._news = threading.Event()
         self._output = threading.Lock()
         self._early: Optional[List[Outgoing]] = []
-        """Messages of threads before the hello. The hello is the first line; they follow it."""
+        """Messages that threads sent before the hello. They follow the hello, which is the first
+        line. None after the hello."""
         self._sampler = Sampler(self._wake)
         notes = keeping.Notes(keeping.notes_folder(folders))
         self._containers = Containers(self._wake, self._push_exit, notes.by_ref)
@@ -78,14 +79,14 @@ class Agent:
         self._encoder = wire.LookEncoder()
         self._waiting: List[Json] = []
         self._next: List[Json] = []
-        """Looks that were requested during another look, whose data may be older than the
-        request."""
+        """Requests for a look that came during another look. The data of that look may be older
+        than these requests."""
         self._pool = Pool()
         self._told: Dict[str, Workload] = {}
         self._socket: Optional[socket.socket] = None
 
     def once(self) -> None:
-        """The hello and one look."""
+        """Send the hello and one look."""
         self._containers.start(events=False)
         self._greet()
         self._look(0)
@@ -95,7 +96,7 @@ class Agent:
             self._answer_looks()
 
     def serve(self) -> None:
-        """Answer requests until EOF on stdin, or silence."""
+        """Answer requests until EOF on stdin, or until the daemon is silent for too long."""
         self._containers.start()
         listening = self._listen()
         self._jobs.table.list()  # ends from now on are reported
@@ -169,7 +170,8 @@ class Agent:
                 self._answer_looks()  # a part hangs: its time limit has passed
 
     def _touch(self) -> None:
-        """In a separate thread: another process may hold the lock of all leases."""
+        """Touch this daemon's leases. Runs in a separate thread, because another process may hold
+        the lock of all leases."""
         try:
             self._leases.touch(self._daemon_id)
         except (Refusal, OSError) as error:  # it is repeated later
@@ -184,7 +186,7 @@ class Agent:
         return max(0.0, min(known)) if known else None
 
     def _wake(self) -> None:
-        """Called by the thread that has just finished its part of a look."""
+        """Answer pending looks. The thread that has just finished its part of a look calls this."""
         if self._socket is None:
             self._news.set()
         if self._waiting:
@@ -201,7 +203,7 @@ class Agent:
                 os._exit(1)
 
     def _look(self, number: Json) -> None:
-        """Begin a look; it is answered when all its parts are there."""
+        """Begin a look; it is answered when all its parts are complete."""
         with self._state:
             if self._waiting:
                 self._next.append(number)
@@ -242,7 +244,7 @@ class Agent:
         self._push({"id": number, "error": refusal.to_wire()})
 
     def _answer_looks(self) -> None:
-        """Answer the looks that wait, if all that they wait for is there."""
+        """Answer the pending looks if all their parts are complete."""
         with self._state:
             now = time.monotonic()
             if not self._waiting or not self._sampler.poll(now) or not self._containers.ready(now):
@@ -262,8 +264,8 @@ class Agent:
             self._answer_looks()  # no part wakes it if there is nothing to wait for
 
     def _answer(self, number: Json, sections: Outgoing) -> bytes:
-        """A look as a line; an error if it does not fit, so that the daemon does not wait in
-        vain."""
+        """Return a look as a line, or an error if the look is too long for a line: the daemon must
+        not wait for an answer that never comes."""
         try:
             return self._encoder.line(number, sections)
         except ValueError as error:
@@ -304,7 +306,7 @@ class Agent:
             self._write_held(data)
 
     def _write_held(self, data: bytes) -> None:
-        """With the output's lock held."""
+        """Write to stdout. The caller holds the lock of the output."""
         done = os.write(1, data)
         while done < len(data):
             done += os.write(1, data[done:])
@@ -325,7 +327,8 @@ class Agent:
 
 
 def runtime_folders(folders: Folders, docker: Message) -> Dict[str, str]:
-    """Where the workloads of each runtime write. `docker`: what the Docker engine reports."""
+    """The folders that the workloads of each runtime write to. `docker`: what the Docker engine
+    reports."""
     root = docker.get("DockerRootDir")
     known = isinstance(root, str) and root.startswith("/")
     return {"process": folders.base, "docker": str(root) if known else "/var/lib/docker"}

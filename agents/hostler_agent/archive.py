@@ -34,30 +34,31 @@ from hostler_agent.tarcheck import (
 _PIECE = 256 * 1024
 _DEEPEST = 200
 _LATEST = 2.0**40
-"""Seconds since 1970 that a file's time may be away from it."""
+"""The largest distance of a file's time from 1970, in seconds."""
 
 
 class Caps(NamedTuple):
-    """Limits of an archive that is unpacked; an archive over a limit is refused."""
+    """Limits of an archive: a larger one is refused."""
 
     entries: int = MOST_ENTRIES
     size: int = MOST_BYTES
 
 
 Record = Callable[[str, str, str], None]
-"""Called for each file and link that was unpacked: its name, where it lies, and SHA-256 or
+"""Called for each unpacked file and link: its name, its path, and its SHA-256 or the link's
 target."""
 
 
 def extract(
     archive: str, target: str, caps: Optional[Caps] = None, record: Optional[Record] = None
 ) -> None:
-    """Unpack a tar file below `target`, which exists.
+    """Unpack a tar file below `target`, which must exist.
 
-    Refused as a whole, before anything is written: absolute paths, "..", links that lead out,
-    devices, fifos, sparse files and compression (a small file may be huge then), more than `caps`
-    allows. Set-user-id bits and owners are dropped. Existing files are replaced; existing links are
-    never followed. Raises Refusal for a bad archive, OSError for a full disk.
+    The whole archive is refused, before anything is written, if it contains an absolute path, "..",
+    a link that leads out, a device, a fifo or a sparse file, if it is compressed (a small file may
+    be huge when unpacked), or if it exceeds `caps`. Set-user-id bits and owners are dropped.
+    Existing files are replaced; existing links are never followed. Raises Refusal for a bad
+    archive, OSError for a full disk.
     """
     root = os.path.realpath(target)
     try:
@@ -110,7 +111,7 @@ def _unpack(raw: BinaryIO, root: str, record: Optional[Record]) -> None:
 
 
 def _check(member: tarfile.TarInfo) -> str:
-    """The path of a member that may be unpacked. Raises BadArchive."""
+    """Return the path of a member that may be unpacked. Raises BadArchive for any other."""
     path = clean_path(member.name)
     check_kind(path, member)
     if not abs(member.mtime) < _LATEST:
@@ -123,7 +124,7 @@ def _check(member: tarfile.TarInfo) -> str:
 
 
 def _make_parents(root: str, name: str) -> None:
-    """Make the folders above a member; a link in that place is not followed but refused."""
+    """Make the folders above a member. A link in the place of a folder is refused."""
     at = root
     for part in os.path.dirname(name).split("/"):
         if part in ("", "."):
@@ -139,7 +140,8 @@ def _make_parents(root: str, name: str) -> None:
 
 
 def _put(raw: BinaryIO, member: tarfile.TarInfo, path: str, root: str, hashed: bool) -> str:
-    """Write a member; returns its SHA-256 if `hashed`, or a link's target."""
+    """Write a member. Returns the target of a symlink, the SHA-256 of a file if `hashed`, else
+    ""."""
     there = _lstat(path)
     if member.isdir():
         if there is not None and not stat.S_ISDIR(there.st_mode):
@@ -213,11 +215,12 @@ def _lstat(path: str) -> Optional[os.stat_result]:
 
 
 def stream(step: int, name: str) -> Iterator[bytes]:
-    """The tar stream of an opened folder's content, or of one file called `name`, in GNU format.
+    """Yield the tar stream, in GNU format, of an opened folder's content, or of one file called
+    `name`.
 
-    Names are sorted, owners and times to the second only, so that an unchanged folder gives the
-    same bytes again. Links are kept as links, and never followed; special files are left out.
-    Raises OSError, and Refusal for a mount inside and for a file that shrinks.
+    An unchanged folder gives the same bytes again: names are sorted, owners are omitted, and times
+    have whole seconds. Links stay links and are never followed; special files are left out. Raises
+    OSError, and Refusal for a mount inside or a file that becomes shorter.
     """
     from hostler_agent import beneath
 
@@ -264,7 +267,7 @@ def _head(name: str, status: os.stat_result, kind: bytes, target: str = "") -> b
 
 
 def _file(descriptor: int, name: str) -> Iterator[bytes]:
-    """A file's header and content; closes it."""
+    """Yield a file's header and content, then close it."""
     try:
         status = os.fstat(descriptor)
         yield _head(name, status, tarfile.REGTYPE)
@@ -282,19 +285,19 @@ def _file(descriptor: int, name: str) -> Iterator[bytes]:
 
 
 class Skipped:
-    """The pieces of a stream from byte `offset` on, while all of it is counted and hashed. `pulse`
-    is called for each that is skipped."""
+    """Yields a stream from byte `offset` on; counts and hashes all of it. Calls `pulse` for each
+    skipped piece."""
 
     def __init__(self, pieces: Iterator[bytes], offset: int, pulse: Callable[[], None]) -> None:
         self._pieces, self._pulse = pieces, pulse
         self._offset = offset
         self._digest = hashlib.sha256()
         self.size = 0
-        """Bytes so far, skipped bytes included."""
+        """Bytes so far, including skipped ones."""
 
     @property
     def sha256(self) -> str:
-        """Of all bytes so far, in hex."""
+        """SHA-256 of all bytes so far, in hex."""
         return self._digest.hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:

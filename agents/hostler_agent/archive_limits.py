@@ -7,15 +7,15 @@ import os
 from typing import Sequence
 
 MOST_ENTRIES = 200_000
-"""Members, and folders that only their names imply."""
+"""Members of an archive, and folders that occur only in the paths of members."""
 MOST_BYTES = 64 * 1024**3
-"""Of all files together."""
+"""Bytes of all files of an archive together."""
 _LONGEST_NAME, _LONGEST_PATH, _DEEPEST = 255, 4096, 100
-"""Bytes of a name, of a path, and names in it."""
+"""Bytes of a name, bytes of a path, and number of names in a path."""
 
 
 def excess(parts: Sequence[str]) -> str:
-    """Which part of a path is too long, given its names; "" if an archive may hold the path."""
+    """Which part of a path, given as its names, is too long; "" if an archive may hold the path."""
     sizes = [len(os.fsencode(part)) for part in parts]
     if len(parts) > _DEEPEST or is_too_long(sum(sizes) + len(sizes)):
         return "a path that is too long"
@@ -23,10 +23,10 @@ def excess(parts: Sequence[str]) -> str:
 
 
 def is_too_long(size: int) -> bool:
-    """Whether a path, or a link's target, of so many bytes is too long."""
+    """Whether `size` bytes are too many for a path or a link's target."""
     return size > _LONGEST_PATH
 
 
 def fits_archive(path: str) -> bool:
-    """Whether an archive may hold a file at this path, of plain names."""
+    """Whether an archive may hold a file at this path, whose names are plain."""
     return not excess(path.split("/"))

@@ -1,8 +1,8 @@
 """Opens paths step by step by descriptor below a folder that a stage may change meanwhile; refuses
 links that lead out, and more than 40 links.
 
-Each step is opened without following and without any effect (O_PATH), then looked at. A link is
-resolved here, within the folder; one that leads out is refused.
+Each step is opened with O_PATH, which follows no link and has no effect, and then checked. Links
+are resolved here, within the folder; a link that leads out is refused.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _MOST_LINKS = 40
 _MOST_HELD = 200_000
 """Names kept in memory from folders that were read."""
 LOST = b"\xef\xbf\xbd"
-"""U+FFFD in UTF-8: a byte of a name that is not UTF-8, as it was shown."""
+"""U+FFFD in UTF-8. It replaces each byte of a displayed name that is not UTF-8."""
 
 
 def shown(name: bytes) -> str:
-    """A path as text that can be written anywhere."""
+    """Return a path as valid text: U+FFFD replaces bytes that are not UTF-8."""
     return name.decode("utf-8", "replace")
 
 
 def as_bytes(path: object) -> bytes:
-    """A relative path that was asked for, "" for the folder itself. Raises Refusal."""
+    """Return a requested relative path as bytes; "" is the folder itself. Raises Refusal."""
     clean = check_relative(path or "")
     try:
         return clean.encode("utf-8", "surrogateescape")
@@ -41,7 +41,8 @@ def as_bytes(path: object) -> bytes:
 
 
 def open_folder(path: str, *below: str) -> int:
-    """Open a folder, then folders in it one name at a time; links are refused. Raises OSError."""
+    """Open a folder, then the folders `below`, each inside the one before; links among these are
+    refused. Raises OSError."""
     descriptor = os.open(path, _FOLDER & ~os.O_NOFOLLOW)
     for name in below:
         try:
@@ -53,17 +54,18 @@ def open_folder(path: str, *below: str) -> int:
 
 
 class Elsewhere(OSError):
-    """Something is mounted there: perhaps by a stage, and perhaps a file system that hangs."""
+    """Something is mounted at the path, perhaps by a stage. Its file system may hang, so it is not
+    accessed."""
 
 
 def mount_of(descriptor: int) -> str:
-    """The mount that an open file is on. The file itself is not accessed."""
+    """The mount that holds an open file. The file itself is not accessed."""
     with open("/proc/self/fdinfo/%d" % descriptor) as file:
         return next((line for line in file if line.startswith("mnt_id:")), "")
 
 
 def enter(descriptor: int, name: bytes) -> int:
-    """Open a folder in a folder for reading; no link, and no mount. Raises OSError."""
+    """Open a folder inside a folder for reading; links and mounts are refused. Raises OSError."""
     step = os.open(name, _STEP | os.O_DIRECTORY, dir_fd=descriptor)
     try:
         _check_mount(step, descriptor)
@@ -78,8 +80,8 @@ def _check_mount(step: int, folder: int) -> None:
 
 
 def status_of(folder: int, name: bytes) -> os.stat_result:
-    """The status of an entry of a folder; raises Elsewhere, without accessing it, if something is
-    mounted on it: a stage's file system may never answer. Raises OSError."""
+    """The status of an entry of a folder. Raises Elsewhere, without accessing the entry, if
+    something is mounted on it: a stage's file system may never answer. Raises OSError."""
     step = os.open(name, _STEP, dir_fd=folder)
     try:
         _check_mount(step, folder)
@@ -89,7 +91,7 @@ def status_of(folder: int, name: bytes) -> os.stat_result:
 
 
 def has_mounts(folder: int) -> bool:
-    """Whether anything may be mounted in an open folder: only then is `status_of` needed, which
+    """Whether something may be mounted in an open folder. Only then is `status_of` needed, which
     takes several times as long as `stat`."""
     try:
         path = os.readlink("/proc/self/fd/%d" % folder)
@@ -99,8 +101,8 @@ def has_mounts(folder: int) -> bool:
 
 
 def make(job: str, path: str) -> None:
-    """A folder in the working folder of a job, and those above it. Nothing is made below a link or
-    a file. Raises OSError."""
+    """Make a folder in the working folder of a job, and the folders above it. Nothing is made below
+    a link or a file. Raises OSError."""
     folder = open_folder(job, "work")
     try:
         for name in filter(None, os.fsencode(path).split(b"/")):
@@ -119,12 +121,12 @@ def make(job: str, path: str) -> None:
 
 
 def reopened(step: int) -> int:
-    """The plain file or folder of a step, for reading. Raises OSError."""
+    """Open the plain file or folder of an O_PATH descriptor for reading. Raises OSError."""
     return os.open("/proc/self/fd/%d" % step, _READ)
 
 
 def open_plain(folder: int, name: bytes) -> Optional[int]:
-    """A plain file in an open folder, for reading; None for anything else. Raises OSError."""
+    """Open a plain file in an open folder for reading; None for any other entry. Raises OSError."""
     step = os.open(name, _STEP, dir_fd=folder)
     try:
         _check_mount(step, folder)
@@ -134,8 +136,8 @@ def open_plain(folder: int, name: bytes) -> Optional[int]:
 
 
 class Root:
-    """A folder that paths are opened below. `others`: folders elsewhere that links may lead to, by
-    their absolute paths, and what is opened there counts as below the root."""
+    """An open folder, below which paths are opened. `others`: more folders, absolute path ->
+    descriptor, that links may lead to; their content counts as below the root."""
 
     def __init__(self, path: str, descriptor: int, others: Optional[Dict[str, int]] = None) -> None:
         self.descriptor = descriptor
@@ -144,14 +146,14 @@ class Root:
             self._roots[os.fsencode(other)] = opened
 
     def close(self) -> None:
-        """Close its folders."""
+        """Close all descriptors."""
         for descriptor in self._roots.values():
             os.close(descriptor)
         self._roots = {}
 
     def step(self, path: bytes) -> int:
-        """A descriptor (O_PATH) of what lies at a path, links within the root resolved; to be
-        closed. Raises Refusal ("NotFoundError", "InputError")."""
+        """Return an O_PATH descriptor of the entry at a path; links within the root are followed.
+        The caller closes it. Raises Refusal ("NotFoundError", "InputError")."""
         return _Steps(self, self._roots).go(path)
 
 
@@ -179,7 +181,7 @@ class _Steps:
             os.close(self._open.pop())
 
     def _step(self, name: bytes, left: List[bytes], path: bytes) -> List[bytes]:
-        """Take one step; returns the remaining steps."""
+        """Take one step; return the remaining steps."""
         if name in (b"", b"."):
             return left
         if name == b"..":
@@ -218,7 +220,7 @@ class _Steps:
             return os.open(known, _STEP, dir_fd=self._open[-1])
 
     def _follow(self, target: bytes, path: bytes) -> List[bytes]:
-        """The steps that a link means."""
+        """Return the steps of a link's target."""
         self._links += 1
         if self._links > _MOST_LINKS:
             raise Refusal("%s: too many links" % shown(path), "InputError")
@@ -237,19 +239,20 @@ def _out(path: bytes) -> Refusal:
 
 
 def real_name(folder: int, name: bytes) -> bytes:
-    """The one name in a folder that is displayed like this; usually the same name."""
+    """Return the real name of the entry that is displayed as `name`: only a name that is not UTF-8
+    differs."""
     return Names().real(folder, name)
 
 
 class Names:
-    """Real names by displayed names, for many lookups: each folder is read once."""
+    """Finds real names by displayed names, for many lookups: each folder is read once."""
 
     def __init__(self) -> None:
         self._folders: Dict[Tuple[int, int], Dict[bytes, bytes]] = {}
         self._held = 0
 
     def real(self, folder: int, name: bytes) -> bytes:
-        """As `real_name`."""
+        """Like `real_name`."""
         if LOST not in name or _is_there(folder, name):
             return name
         status = os.fstat(folder)
@@ -263,7 +266,8 @@ class Names:
 
 
 def _odd_names(folder: int) -> Dict[bytes, bytes]:
-    """Names in a folder that are not text, by displayed name; b"" if several look the same."""
+    """Names in a folder that are not UTF-8: displayed name -> real name, or b"" if several names
+    are displayed the same."""
     found: Dict[bytes, bytes] = {}
     try:
         readable = reopened(folder)

@@ -1,5 +1,5 @@
-"""The host's cache of blobs by SHA-256: resumed uploads; removal of the oldest over the budget, of
-agents unused for 7 days and environments for 30."""
+"""The host's cache of blobs by SHA-256: resumes uploads; removes the oldest blobs over the budget,
+agents unused for 7 days and environments unused for 30."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def size(folders: Folders, digest: str) -> Dict[str, int]:
 
 
 class Incoming:
-    """An incoming blob: a broken transfer is continued."""
+    """Receives a blob. An upload that was interrupted continues where it stopped."""
 
     def __init__(self, folders: Folders, digest: str, total: int) -> None:
         os.makedirs(folders.blobs, 0o700, exist_ok=True)
@@ -40,7 +40,7 @@ class Incoming:
         self._digest = digest
         self._total = total
         self.complete = os.path.exists(self._path)
-        """Nothing has to be sent."""
+        """Whether the whole blob is here already, so that no data is needed."""
         self.offset = total if self.complete else 0
         self._file = None if self.complete else open(self._part, "ab")
         if self._file is not None:
@@ -50,7 +50,8 @@ class Incoming:
                 self.offset = 0
 
     def write(self, data: bytes) -> None:
-        """Append. Raises Refusal when it grows beyond its size, OSError when the disk is full."""
+        """Append data. Raises Refusal if the blob exceeds its announced size, OSError if the disk
+        is full."""
         if self._file is None:
             return
         self.offset += len(data)
@@ -59,13 +60,14 @@ class Incoming:
         self._file.write(data)
 
     def close(self) -> None:
-        """Keep the received bytes for another try."""
+        """Close the file. The received bytes stay for the next upload."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def finish(self) -> None:
-        """Verify, and put it in place. Raises Refusal when digest or size do not match."""
+        """Verify the blob and move it to its place. Raises Refusal if its digest or size is
+        wrong."""
         self.close()
         if self.complete:
             os.utime(self._path)
@@ -90,8 +92,9 @@ def _digest(path: str) -> str:
 
 
 def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> Dict[str, int]:
-    """Remove blobs that are not in `keep`, oldest first, until at most `most` bytes are left, and
-    agents and virtual environments that were unused for long. Returns the freed bytes."""
+    """Remove blobs that are not in `keep`, oldest first, until at most `most` bytes remain. Also
+    remove agents and virtual environments that were unused for long. Returns the freed bytes of
+    blobs."""
     kept = set(keep)
     files = [
         (s.st_mtime, s.st_size, n) for n, s in cached(folders.blobs) if stat.S_ISREG(s.st_mode)
@@ -111,8 +114,9 @@ def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> D
 
 
 def cached(folder: str) -> List[Tuple[str, os.stat_result]]:
-    """Entries of a cache whose names have Hostler's form; no link in it is followed. The folder
-    itself may be a link that a person made, to a folder with other files, too."""
+    """Entries of a cache folder whose names have Hostler's form, with their status. Links in it are
+    not followed. The folder itself may be a link that a person made, to a folder that also has
+    other files."""
     found = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for name in sorted(filter(_NAME.fullmatch, os.listdir(folder))):
@@ -122,8 +126,8 @@ def cached(folder: str) -> List[Tuple[str, os.stat_result]]:
 
 
 def _remove_old(folder: str, age: float, stamp: str, lock: str, current: str = "") -> None:
-    """Remove folders that were not used for long. A process that uses one holds a lock: the file
-    beside it whose name ends in `lock`, or, where that is "", the folder itself."""
+    """Remove folders that were not used for `age` seconds. A process that uses one holds a lock on
+    the file with the folder's name plus `lock`, or on the folder itself if `lock` is ""."""
     for name, status in cached(folder):
         path = os.path.join(folder, name)
         mark = os.path.join(path, stamp)
@@ -135,7 +139,7 @@ def _remove_old(folder: str, age: float, stamp: str, lock: str, current: str = "
 
 
 def discard(path: str, stamp: str) -> None:
-    """Remove a folder of a cache whose stamp says that it is complete."""
+    """Remove a folder of a cache, and first its stamp, which says that it is complete."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(path, stamp))  # a partly removed folder must not count as complete
     remove_tree(path)
@@ -154,8 +158,8 @@ def locked(path: str, folder: bool) -> Iterator[None]:
 
 
 def _age(path: str, stamp: str) -> float:
-    """Seconds since its last use, by its stamp; without a stamp, since it was made; 0 if it is
-    gone."""
+    """Seconds since the folder's last use, by the time of its stamp; without a stamp, since the
+    folder changed; 0 if it is gone."""
     for name in (stamp, path):
         with contextlib.suppress(FileNotFoundError):
             return time.time() - os.stat(name).st_mtime

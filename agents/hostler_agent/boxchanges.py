@@ -17,7 +17,7 @@ from hostler_agent.tarcheck import members as blob_members
 from hostler_agent.walk import MOST_DEEP
 
 BIG = 1024**3
-"""Bytes of a file above which the rest of a stream is not read, but requested path by path."""
+"""Bytes. After a larger file the agent stops reading a stream, and requests path by path."""
 _HEAVY = 500
 """A left-out folder with this many entries or more is not read as part of its parent."""
 _FEW = 32
@@ -51,7 +51,7 @@ class Snapshot:
             self._known[name] = _Placed(member.size, member.offset_data, None)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the snapshot's file."""
         if self._file is not None:
             self._file.close()
 
@@ -76,7 +76,7 @@ class Snapshot:
 
 
 class Found:
-    """A growing list of files; of entries with the same shown path the first counts."""
+    """A growing list of files. If several paths are displayed the same, the first one counts."""
 
     def __init__(self) -> None:
         self.entries: Dict[str, Entry] = {}
@@ -107,7 +107,7 @@ class Found:
 
 
 class Rules:
-    """Which paths count, by their names and the container's current tree."""
+    """Decides which paths count, by their names and the container's current tree."""
 
     def __init__(self, wanted: Optional[Wanted], tree: Tree, mounts: List[str]) -> None:
         """`wanted` None: all paths count, as for a list of files."""
@@ -160,7 +160,7 @@ def _raw(path: str) -> bytes:
 
 
 def subtree(tree: Tree, path: str) -> Optional[Tree]:
-    """The entries in a folder of a tree; None: there is no such path."""
+    """The entries in a folder of a tree; None if there is no such path."""
     for part in path.split("/") if path else ():
         if part not in tree:
             return None

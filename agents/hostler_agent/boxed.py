@@ -1,8 +1,8 @@
 """Reads the folder of an ended container through Docker's archive call, without following links; at
 most 256 GiB a transfer.
 
-Docker reads as root and always whole folders. What of them is wanted is picked out of the tar here;
-a tree of what the container has written says which folders there are.
+Docker reads as root, and always whole folders. This module picks the wanted files out of the tar.
+The tree of the container's changes shows which folders exist.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from hostler_agent.source import ArchiveSource
 from hostler_agent.walk import MOST_DEEP
 
 MOST_BYTES = 256 * 1024**3
-"""Of all that Docker sends for one transfer."""
+"""Limit of the bytes that Docker sends for one transfer."""
 _TIMEOUT = 600.0
 _BLOCK = 256 * 1024
 _MOST_TOLD = 32 * 1024 * 1024
-"""Bytes of Docker's list of what has changed."""
+"""Limit of Docker's list of changes, in bytes."""
 _PULSE = 5.0
 LOST = "\ufffd"
 """Replaces a byte of a name that is not UTF-8."""
 Tree = Dict[str, "Tree"]
-"""Names in a folder -> what is in each; a file, too, has an empty one."""
+"""Name of each entry in a folder -> the tree of that entry. The tree of a file is empty."""
 Member = Tuple[str, tarfile.TarInfo, Callable[[], Iterator[bytes]]]
-"""Path relative to the working folder, header, and what gives its content, once. The header has the
-path, with the bytes that are no text, as the owner's name, which is not needed."""
+"""Path relative to the working folder; tar header; function that yields the content, to be called
+once. The owner's name is not needed: `uname` of the header holds the path with its original
+bytes."""
 
 
 class TooMuch(Exception):
@@ -44,7 +45,7 @@ class TooMuch(Exception):
 
 
 class Boxed:
-    """An ended container, opened. Raises Refusal, HttpError."""
+    """An ended container that is open for reading. Raises Refusal, HttpError."""
 
     def __init__(self, source: ArchiveSource, pulse: Callable[[], None]) -> None:
         self._socket = socket_path()
@@ -67,7 +68,7 @@ class Boxed:
         return connection, found
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection to Docker."""
         self._connection.close()
 
     def mounts(self) -> List[str]:
@@ -75,7 +76,7 @@ class Boxed:
         return inside.mounts_below(self.found, inside.WORK)
 
     def tree(self) -> Tree:
-        """What the container has written into its working folder."""
+        """The paths that the container has added or changed in its working folder."""
         found: Tree = {}
         for item in self._changes():
             path = str(item.get("Path"))
@@ -86,7 +87,7 @@ class Boxed:
         return found
 
     def _changes(self) -> List[Message]:
-        """As Docker lists them. Raises TooMuch."""
+        """The container's changes as Docker lists them. Raises TooMuch."""
         data = bytearray()
         for piece in self._connection.stream("GET", "/containers/%s/changes" % self.ref):
             data += piece
@@ -107,7 +108,7 @@ class Boxed:
             raise self._missing(error, path) from error
 
     def members(self, path: str) -> Generator[Member, None, None]:
-        """All entries at a path, as they arrive. Raises Refusal, TooMuch, HttpError."""
+        """Yield all entries at a path as they arrive. Raises Refusal, TooMuch, HttpError."""
         full = self._checked(path)
         inside.check_unshared(self._connection, self.found, full)
         try:
@@ -142,7 +143,7 @@ class Boxed:
             yield piece
 
     def _checked(self, path: str) -> str:
-        """The path in the container, when no folder above it is a link."""
+        """Return the path in the container, after a check that no folder above it is a link."""
         full = inside.place(path)
         above = os.path.dirname(full)
         if above not in self._safe:
@@ -160,7 +161,7 @@ class Boxed:
 
 
 class _Tar:
-    """A tar, read as it arrives: none of it is kept."""
+    """Reads a tar as it arrives, and keeps none of it."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -170,15 +171,15 @@ class _Tar:
         )  # type: ignore[call-overload]  # fmt: skip
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, however many."""
+        """The next piece, of any size; b"" at the end. tarfile calls this."""
         return next(self._pieces, b"")
 
     def close(self) -> None:
-        """Stop reading."""
+        """Close the tar."""
         self._tar.close()
 
     def members(self) -> Iterator[Tuple[tarfile.TarInfo, Callable[[], Iterator[bytes]]]]:
-        """Each with what gives its content."""
+        """Yield each member, and a function that yields its content."""
         while True:
             member = self._tar.next()
             if member is None:
@@ -201,7 +202,7 @@ class _Tar:
 
 
 def kind(member: tarfile.TarInfo) -> Optional[str]:
-    """In a word; None for special files."""
+    """One of "folder", "link" and "file"; None for a special file."""
     if member.isdir():
         return "folder"
     if member.issym():

@@ -1,6 +1,9 @@
 """Lists and reads files of a running container by an exec of `stat` and `cat` as its user; refuses
-a file that changes while it is read. Docker's archive call would read as root what the stage can
-exchange meanwhile."""
+a file that changes while it is read.
+
+Docker's archive call is not used: it reads as root, and the running stage could replace a file by a
+link meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,8 @@ _RECORD = re.compile(rb"([0-9a-f]{1,8}) (\d{1,20}) (-?\d{1,15}) \./(.+)", re.DOT
 
 
 def listed(source: ArchiveSource, path: bytes, recursive: bool) -> Tuple[List[Entry], bool]:
-    """What lies at a path now, and whether there is more. Raises Refusal, HttpError."""
+    """List the entries at a path. Also return whether the list is incomplete. Raises Refusal,
+    HttpError."""
     script = _Exec(source, _LIST, [_place(path), "1" if recursive else "0"], path)
     try:
         found, truncated = _records(script.output())
@@ -119,7 +123,7 @@ def _entry(record: bytes) -> Optional[Entry]:
 
 
 def opened(source: ArchiveSource, path: bytes) -> Tuple[int, float, Iterator[bytes]]:
-    """Size, mtime and content of one plain file, as it is now. Raises Refusal, HttpError."""
+    """Return size in bytes, mtime and content of one plain file. Raises Refusal, HttpError."""
     script = _Exec(source, _READ, [_place(path)], path)
     pieces = script.streams()
     try:
@@ -173,22 +177,22 @@ def _content(
 
 
 class _Again:
-    """The second reading of a file that was written to during the first."""
+    """The second reading of a file that changed during the first reading."""
 
     def __init__(self, size: int) -> None:
         self._left, self._digest = size, hashlib.sha256()
         self._any = False
         self.over = 0
-        """Bytes that were added behind the file meanwhile."""
+        """Bytes that were appended to the file since the reading began."""
 
     def add(self, data: bytes) -> None:
-        """More of it."""
+        """Add the next data of the second reading."""
         self._any = True
         self._digest.update(data[: self._left])
         self._left = max(0, self._left - len(data))
 
     def differs(self, digest: bytes) -> bool:
-        """Whether it was needed and differs from the first reading."""
+        """Whether there was a second reading, and it differs from the first."""
         return self._any and self._digest.digest() != digest
 
 
@@ -197,7 +201,7 @@ def _place(path: bytes) -> str:
 
 
 class _Exec:
-    """A script in a container, as its user."""
+    """A script that runs in a container as the container's user."""
 
     def __init__(self, source: ArchiveSource, script: str, args: List[str], path: bytes) -> None:
         self._path = path
@@ -223,7 +227,7 @@ class _Exec:
             raise
 
     def _start(self) -> Iterator[bytes]:
-        """What Docker sends, in its frames."""
+        """Start the script. Returns its output in Docker's frames."""
         try:
             return self._connection.send_json(
                 "/exec/%s/start" % self._id, {"Detach": False, "Tty": False}
@@ -234,15 +238,15 @@ class _Exec:
             raise
 
     def close(self) -> None:
-        """Stop reading: a process that still writes then ends."""
+        """Close the connection. A script that still writes then ends."""
         self._connection.close()
 
     def output(self) -> Iterator[bytes]:
-        """What it writes to stdout."""
+        """Yield what the script writes to stdout."""
         return (data for stream, data in self.streams() if stream == 1)
 
     def streams(self) -> Iterator[Tuple[int, bytes]]:
-        """What it writes to stdout (1) and stderr (2)."""
+        """Yield what the script writes, with its stream: 1 for stdout, 2 for stderr."""
         held = b""
         for piece in self._raw:
             held += piece
@@ -257,7 +261,7 @@ class _Exec:
                 held = held[8 + size :]
 
     def check(self) -> None:
-        """Raise Refusal if it failed."""
+        """Raise Refusal if the script failed."""
         connection = Connection(str(self._socket), inside.CHECK_TIMEOUT)
         try:
             code = connection.get("/exec/%s/json" % self._id).get("ExitCode")

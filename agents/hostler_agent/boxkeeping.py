@@ -14,12 +14,12 @@ from hostler_agent.keeping import Mark
 from hostler_agent.source import ArchiveSource
 
 _TIMEOUT = 600.0
-"""Docker adds up all that the container has written."""
+"""Seconds: Docker adds up the sizes of all files that the container has written."""
 
 
 def keep(source: ArchiveSource, folders: Folders, until: float) -> Mark:
-    """Note it: its files, bytes, and where they lie. If repeated, only the time changes. Raises
-    Refusal, HttpError."""
+    """Note that an ended container stays until `until`, with the number, bytes and place of its
+    files. If there is a note already, only its time changes. Raises Refusal, HttpError."""
     attempt, ref = check_attempt(source.attempt_id), source.ref
     connection, found = inside.opened(socket_path(), ref, attempt, _TIMEOUT)
     try:
@@ -46,8 +46,8 @@ def _measured(connection: Connection, ref: str, found: Message) -> Mark:
 
 
 def _count(connection: Connection, ref: str) -> int:
-    """Files that it has written into its working folder, about: Docker does not distinguish files
-    from empty folders."""
+    """About how many files the container has written into its working folder: Docker does not
+    distinguish files from empty folders."""
     try:
         told = connection.get_list("/containers/%s/changes" % ref)
     except HttpError as error:

@@ -23,7 +23,8 @@ Listed = Tuple[List[Entry], bool]
 def listed(
     source: ArchiveSource, path: bytes, recursive: bool, pulse: Callable[[], None]
 ) -> Listed:
-    """What lies at a path now, and whether there is more. Raises Refusal, HttpError."""
+    """List the entries at a path. Also return whether the list is incomplete. Raises Refusal,
+    HttpError."""
     if _runs(source):
         from hostler_agent import boxexec
 
@@ -38,7 +39,7 @@ def listed(
 
 
 def opened(source: ArchiveSource, path: bytes) -> Tuple[int, float, Iterator[bytes]]:
-    """Size, mtime and content of one plain file. Raises Refusal, HttpError."""
+    """Return size in bytes, mtime and content of one plain file. Raises Refusal, HttpError."""
     if _runs(source):
         from hostler_agent import boxexec
 
@@ -57,7 +58,7 @@ def _runs(source: ArchiveSource) -> bool:
 
 
 def _file(source: ArchiveSource, path: str) -> Iterator[Tuple[int, float, bytes]]:
-    """Size, mtime and a piece of the content, the first time none."""
+    """Yield size, mtime and a piece of the content; the first piece is empty."""
     boxed = Boxed(source, lambda: None)
     try:
         seen = boxed.look(path)
@@ -98,10 +99,10 @@ def _ended(boxed: Boxed, path: str, recursive: bool) -> Listed:
 
 
 class _Whole(Reading):
-    """Everything, folders too."""
+    """Lists all entries, including folders."""
 
     def folder(self, path: str, member: tarfile.TarInfo) -> None:
-        """In a list they count."""
+        """Add the folder to the list."""
         self.found.add(path, "folder", member, 0)
 
 

@@ -12,13 +12,14 @@ from hostler_agent.json_values import Message
 from hostler_agent.metricpiece import READ, Piece, Wanted
 
 _TIMEOUT = 8.0
-"""Less than the requester's timeout."""
+"""Seconds; less than the requester's timeout."""
 _BLOCK = 512
 _MOST_HEADERS = 64 * 1024
 
 
 def metrics(path: Optional[str], ref: str, attempt_id: str, ask: Wanted) -> Piece:
-    """See `metricpiece.piece`; nothing if it is no plain file. Raises Refusal."""
+    """Read new lines of the container's metrics file, as `metricpiece.piece` does; no lines if it
+    is no plain file. Raises Refusal."""
     try:
         connection, found = inside.opened(path, ref, attempt_id, _TIMEOUT)
         try:
@@ -48,16 +49,17 @@ def _piece(connection: Connection, found: Message, ref: str, ask: Wanted) -> Opt
 
 
 def _may_be_read(connection: Connection, found: Message) -> bool:
-    """While the stage runs it could exchange a folder for a link after the check. That leads
-    somewhere only where the host's folders are mounted; then the file is read after the end."""
+    """Whether the file may be read now. A running stage could replace a folder by a link after the
+    check. This is a danger only if folders of the host are mounted; the file is then read after the
+    stage has ended."""
     if not inside.is_alive(found) or not inside.has_binds(found):
         return True
     return inside.is_guarded(found) or inside.serves_itself(connection)
 
 
 def _content(pieces: Iterator[bytes], offset: int) -> bytes:
-    """A piece of the first file of a tar; nothing if it begins with anything else. Data before it
-    is dropped as it arrives."""
+    """A piece of the first file of a tar, from `offset` on; b"" if the tar begins with anything
+    else. Earlier data is dropped as it arrives."""
     tar, taken = _Stream(pieces), 0
     while taken < _MOST_HEADERS:
         head = tar.take(_BLOCK)
@@ -86,14 +88,14 @@ def _size(field: bytes) -> int:
 
 
 class _Stream:
-    """Pieces of any size, read or skipped in requested sizes."""
+    """Reads or skips a requested number of bytes from pieces of any size."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._held = b""
 
     def take(self, size: int) -> bytes:
-        """So many bytes, fewer only at the end."""
+        """Return `size` bytes, fewer only at the end."""
         parts = []
         while size and self._fill():
             parts.append(self._held[:size])
@@ -102,7 +104,7 @@ class _Stream:
         return b"".join(parts)
 
     def skip(self, size: int) -> None:
-        """Drop so many bytes."""
+        """Drop `size` bytes."""
         while size and self._fill():
             dropped = min(size, len(self._held))
             self._held = self._held[dropped:]

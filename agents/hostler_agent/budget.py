@@ -8,13 +8,13 @@ import json
 from typing import Callable, Generic, List, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
 
 MAX_TEXT = 1000
-"""Characters of a sentence of trouble."""
+"""The longest sentence of trouble, in characters."""
 _MIB = 1024 * 1024
 T = TypeVar("T")
 
 
 class Budget(NamedTuple):
-    """Of one section: `wire.MAX_LINE` holds all of them together."""
+    """Limits of one section of a look. All sections together fit into `wire.MAX_LINE`."""
 
     items: int
     size: int
@@ -28,15 +28,15 @@ WORK = Budget(4000, 3 * _MIB)
 
 
 def size(item: object) -> int:
-    """Bytes of it on the line, with the comma that follows."""
+    """Bytes of an item as JSON on the line, including the comma after it."""
     return len(json.dumps(item, separators=(",", ":"))) + 1
 
 
 def within(
     items: Sequence[T], budget: Budget, first: Callable[[T], bool] = lambda item: False
 ) -> Tuple[List[T], int]:
-    """Items that fit the budget, in order, and how many do not; the `first` items are left out
-    last."""
+    """Return the items that fit into the budget, in their order, and the number of other items.
+    Items for which `first` is true are left out last."""
     if len(items) <= budget.items and sum(map(size, items)) <= budget.size:
         return list(items), 0
     order = sorted(range(len(items)), key=lambda at: not first(items[at]))
@@ -51,7 +51,8 @@ def within(
 
 
 class Shown(Generic[T]):
-    """Items of one kind that a look has room for; the same list while they are equal."""
+    """The items of one kind that fit into a look; the same list object while the items are
+    equal."""
 
     def __init__(
         self, kind: str, budget: Budget, first: Callable[[T], bool] = lambda item: False
@@ -60,10 +61,10 @@ class Shown(Generic[T]):
         self._items: Optional[Sequence[T]] = None
         self._shown: List[T] = []
         self.left_out: Optional[str] = None
-        """A sentence about the others."""
+        """A sentence about the omitted items; None if all fit."""
 
     def of(self, items: Sequence[T]) -> List[T]:
-        """Which of these are shown."""
+        """Return the items that fit."""
         if self._items is None or (self._items is not items and self._items != items):
             self._shown, over = within(items, self._budget, self._first)
             told = "%d of %d %s are not shown" % (over, len(items), self._kind)
@@ -73,5 +74,5 @@ class Shown(Generic[T]):
 
 
 def short(text: Optional[str]) -> Optional[str]:
-    """A sentence of trouble, cut; None stays None."""
+    """Cut a sentence of trouble to its longest length; None stays None."""
     return text and text[:MAX_TEXT]

@@ -13,11 +13,11 @@ from hostler_agent.json_values import Message, tables
 from hostler_agent.sending import Pulse, frames, send
 
 _NO_ANSWER = 503
-"""The status if Docker gave none: it may be back in a moment."""
+"""The HTTP status if Docker did not answer: it may be available again soon."""
 
 
 def run(mode: Message, folders: Folders) -> None:
-    """One transfer as the mode line says; errors go out as a frame."""
+    """Make the one transfer that the mode line describes. Errors are sent as a frame."""
     folders.make()
     folders.hold()
     operations: Dict[str, Callable[[Message, Folders], None]] = {
@@ -65,7 +65,7 @@ def _log(mode: Message, folders: Folders) -> None:
 
 
 def _load_image(mode: Message, folders: Folders) -> None:
-    """Take in the blobs that the host lacks, one after the other, then load."""
+    """Receive the blobs that the host lacks, one after the other, then load the image."""
     from hostler_agent import images
 
     came = frames()

@@ -22,7 +22,7 @@ class Bundle(NamedTuple):
     hash: str
     """SHA-256 of `data`, in hex: the version's name on every host."""
     data: bytes
-    """A zip file."""
+    """The zip file."""
 
 
 @lru_cache(maxsize=1)

@@ -1,9 +1,9 @@
 """When an ended attempt last wrote to its checkpoint: which times count, how many files and seconds
 the check may take, and why it cannot be checked.
 
-Of a process's files the ctime counts, which the kernel sets at each change and no program can set.
-Docker tells only mtimes, which a program may set: those after the end of the container do not
-count, so that one file from the future does not pass for a new checkpoint again and again.
+For a process, the ctime of files counts: the kernel sets it at each change, and no program can.
+Docker reports only mtimes, which a program can set. So mtimes after the end of the container do not
+count: otherwise one file with a future time would count as a new checkpoint again and again.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from hostler_agent.json_values import Message, Outgoing, number
 from hostler_agent.source import ArchiveSource
 
 SLACK = 2.0
-"""Seconds by which file times and the time of the end may differ."""
+"""Seconds by which the times of files and the time of the end may differ."""
 _MOST_FILES = 500_000
 _MOST_SECONDS = 40.0
 """Less than the requester's timeout."""
 _FEW_SECONDS = 10.0
-"""For a container's checkpoint whose folder has changed: as a rule there is a new file in it."""
+"""For a container's checkpoint whose folder has changed: it usually contains a new file."""
 _TOO_MANY = "it has too many files"
 _NO_ANSWER = "its folder does not answer"
 _TOO_LARGE = "it is too large to be read"
 
 
 class Cannot(Exception):
-    """It cannot be checked; why, for people."""
+    """The checkpoint cannot be checked; the message gives the reason, for people."""
 
 
 class Span:
-    """The time in which the attempt ran; one file from that time is enough."""
+    """The time in which the attempt ran. One file from that time is enough."""
 
     def __init__(self, since: float, until: float) -> None:
         self.since, self.until = since, until
         self.newest: Optional[float] = None
 
     def take(self, at: float) -> bool:
-        """A file that was written then; True: no other needs to be looked at."""
+        """Note a file that was written at `at`. True: no other file needs to be checked."""
         if at <= self.until and (self.newest is None or at > self.newest):
             self.newest = at
         return self.is_new
@@ -63,7 +63,8 @@ class Span:
 
 
 def job(folders: Folders, payload: Message) -> Outgoing:
-    """Of a job: its kept folder, and one beside it, where the code is run in place."""
+    """Answer for a job: its kept checkpoint folder, and the folder `beside` if its code runs in
+    place."""
     found = journal.load(folders.job(check_attempt(payload.get("attempt_id"))))
     if found is None:
         raise Refusal("its job is gone", "NotFoundError")
@@ -84,8 +85,8 @@ _beside = threading.Lock()
 
 
 def _read_beside(folder: str, span: Span, until: float) -> None:
-    """The same for a folder on a file server that may hang: a thread reads, and while it hangs no
-    other starts."""
+    """Like `_read`, for a folder on a file server that may hang. A thread reads it; while that
+    thread hangs, no other starts."""
     if not _beside.acquire(blocking=False):
         raise Cannot(_NO_ANSWER)
     own, failed = Span(span.since, span.until), []
@@ -138,7 +139,7 @@ def _walk(folder: str, span: Span, until: float) -> bool:
 
 
 def container(payload: Message) -> Outgoing:
-    """Of a container: its volume, by Docker's archive call."""
+    """Answer for a container: its volume is read by Docker's archive call."""
     path, ended = text(payload, "path"), number(payload.get("until"))
     attempt, ref = check_attempt(payload.get("attempt_id")), text(payload, "ref")
     until = (time.time() if ended is None else ended) + SLACK
@@ -174,7 +175,7 @@ class _Patience:
         self._until = time.monotonic() + seconds
 
     def shorten(self, seconds: float) -> None:
-        """From now on at most that long."""
+        """End at most `seconds` from now."""
         self._until = min(self._until, time.monotonic() + seconds)
 
     def __call__(self) -> None:

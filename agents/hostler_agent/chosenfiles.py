@@ -1,5 +1,7 @@
-"""A tar of chosen files and links of a folder; `files` finds what is there. A module of its own,
-because tarfile takes as long to load as all that lists need."""
+"""A tar of chosen files and links of a folder; `files` finds what is there.
+
+A separate module, because tarfile takes as long to load as everything else that lists need.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def chosen_tar(root: Root, below: bytes, paths: List[bytes]) -> Iterator[bytes]:
 
 
 def _step_to(root: Root, path: bytes, names: beneath.Names) -> Optional[Tuple[int, bytes]]:
-    """The open folder of a path, and its name in it; None where there is none."""
+    """Open the folder of a path; return its descriptor and the entry's name. None if the folder
+    does not exist."""
     *above, name = [part for part in path.split(b"/") if part not in (b"", b".")] or [b""]
     if not name or b".." in (*above, name):
         return None
@@ -49,8 +52,8 @@ def _step_to(root: Root, path: bytes, names: beneath.Names) -> Optional[Tuple[in
 
 
 def _check_gone(error: OSError, path: bytes) -> None:
-    """Raise Refusal, unless the file is gone or unreadable: such a file stays on the host, and the
-    others are still sent."""
+    """Raise Refusal, except for a file that is gone or unreadable: it stays on the host, and the
+    other files are still sent."""
     gone = isinstance(error, (FileNotFoundError, NotADirectoryError, beneath.Elsewhere))
     if not gone and error.errno not in (errno.ELOOP, errno.EACCES, errno.EPERM):
         raise unreadable(error, path) from error
@@ -84,7 +87,7 @@ def _member(folder: int, name: bytes, path: bytes) -> Iterator[bytes]:
 
 
 def header(path: bytes, status: os.stat_result) -> tarfile.TarInfo:
-    """The tar header of a file: no owner, times to the second."""
+    """The tar header of a file: without an owner, times in whole seconds."""
     info = tarfile.TarInfo(shown(path))
     info.mode = status.st_mode & 0o777
     info.mtime = int(status.st_mtime)

@@ -1,8 +1,8 @@
 """Claims GPUs under the host's one lock: refuses those leased, used by programs that are not on the
 ignore list, with memory in use, in MIG mode or faulty.
 
-An image may take many minutes between the claim and the start: so the bind, the last word before a
-start, looks once more.
+The pull of an image may take many minutes between the claim and the start. So `bind`, the last step
+before a start, checks the GPUs again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hostler_agent.processes import Process
 
 _GIB = 1024**3
 _MOST_BEFORE = 64
-"""Attempts whose leases a claim may take over."""
+"""Attempts from which one claim may take over leases."""
 
 
 class Sight(NamedTuple):
@@ -34,16 +34,16 @@ class Sight(NamedTuple):
     devices: Callable[[], Sequence[Device]]
     read: Callable[[Sequence[Device]], Dict[str, Optional[Reading]]]
     containers: Callable[[], Sequence[Running]]
-    """Running ones; raises HttpError if Docker runs and does not list them."""
+    """The running containers. Raises HttpError if Docker runs but does not list them."""
     describe: Callable[[Process], GpuProcess]
-    """A process that NVML lists."""
+    """Describes a process that NVML lists."""
     programs: Callable[[int], Sequence[str]]
     live: Callable[[Sequence[Running]], Live]
     gpu_problem: Callable[[], Optional[str]]
 
 
 class Claim(NamedTuple):
-    """The request, checked."""
+    """A checked request for GPUs."""
 
     gpus: Tuple[str, ...]
     attempt_id: Optional[str]
@@ -71,20 +71,20 @@ def read_claim(payload: Json) -> Claim:
 
 
 class Claimed(TypedDict, total=False):
-    """All requested GPUs, or none and the reason as a sentence."""
+    """Leases of all requested GPUs, or none; then `refused` gives the reason as a sentence."""
 
     lease_ids: Sequence[str]
     refused: str
 
 
 class _Seen(NamedTuple):
-    """The machine in the moment of a check, with the lock held."""
+    """The machine at the moment of a check, while the lock is held."""
 
     containers: Sequence[Running]
     live: Live
     found: Sequence[Found]
     own: Dict[str, Found]
-    """GPU -> the lease that the asking attempt has on it already."""
+    """GPU -> the lease on it that the requesting attempt already has."""
 
 
 class Claims:
@@ -95,7 +95,7 @@ class Claims:
         self._sight = sight
 
     def claim(self, claim: Claim) -> Claimed:
-        """All GPUs, or none and the reason as a sentence."""
+        """Lease all requested GPUs, or none and give the reason as a sentence."""
         devices = {d.uuid: d for d in self._sight.devices()}
         try:
             targets = [self._device(devices, uuid) for uuid in claim.gpus]
@@ -213,8 +213,8 @@ class Claims:
         return lease["lease_id"]
 
     def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
-        """Tie leases to a container id or "pid:start ticks", if the GPUs are still as free as their
-        `claim` wants them. Raises Refusal when a lease is gone."""
+        """Bind leases to a container id or "pid:start ticks", after another check that `claim` may
+        have the GPUs. Raises Refusal if a lease is gone."""
         devices = {d.uuid: d for d in self._sight.devices()}
         with self._leases.locked():
             leases = [self._own(lease_id) for lease_id in lease_ids]
@@ -234,8 +234,9 @@ class Claims:
         return lease
 
     def _late_refusal(self, claim: Claim, devices: Dict[str, Device], seen: _Seen) -> Optional[str]:
-        """Also None if the work already runs: this repeats a bind, and processes that came to the
-        GPU later are no reason to stop it."""
+        """Why the GPUs may not be used; None if they may. Also None if the work already runs: the
+        bind is repeated, and processes that started on the GPU later are no reason to stop the
+        work."""
         if any(_is_ours(container, claim) for container in seen.containers):
             return None
         if any(works(one.lease["workload"], seen.live) for one in seen.own.values()):
@@ -247,7 +248,8 @@ class Claims:
         return self._refusal(claim, targets, devices, seen)
 
     def started(self, daemon_id: str, attempt_id: str, bound: str) -> None:
-        """Bind the leases of a job to its process once it exists: others can check that."""
+        """Bind the leases of a job to its process once it exists, so that other users can check
+        them."""
         with self._leases.locked():
             for found in self._leases.of(daemon_id):
                 lease = found.lease
@@ -271,7 +273,7 @@ def _is_own(found: Found, claim: Claim) -> bool:
 
 
 def _is_before(found: Found, claim: Claim) -> bool:
-    """Whether it is a lease of an earlier attempt that the claim may take over."""
+    """Whether the lease belongs to an earlier attempt, from which the claim may take it over."""
     return _is_own(found, claim) and found.lease["attempt_id"] != claim.attempt_id
 
 
@@ -288,7 +290,8 @@ def _ignored(names: Sequence[str], claim: Claim) -> bool:
 
 
 def lease_text(found: Found) -> str:
-    """Who has leased a GPU: the file's owner, and the owner that its text names, if different."""
+    """Text for people: who has leased a GPU. It names the file's owner, and the owner in the lease
+    if different."""
     lease = found.lease
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(lease["claimed_at"]))
     what = "for %s " % lease["attempt_id"] if lease["attempt_id"] else "by reservation "

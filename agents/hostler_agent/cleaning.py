@@ -1,7 +1,10 @@
 """Decides what `hostler host clean` removes here (blobs, virtual environments, old agents) and what
-forbids it, and removes unneeded checkpoint folders. Caches are removed when a person asks, while
-none of the login's jobs runs, nor an agent of another daemon. Checkpoint folders of process jobs
-outlive their jobs, and are removed when no run needs them."""
+forbids it, and removes unneeded checkpoint folders.
+
+Caches are removed only on request, and only while no job of the login and no agent of another
+daemon runs. Checkpoint folders of process jobs outlive their jobs; they are removed when no run
+needs them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from hostler_agent.machine import boot_id
 from hostler_agent.processes import Proc
 
 MOST_NAMED = 1000
-"""Names listed for one kind; the count includes all."""
+"""Limit of the names in the answer, for each kind; the count includes all."""
 _AGENT_LOCK = "serve-"
 
 
@@ -33,14 +36,14 @@ class Found:
         self.names: List[str] = []
 
     def add(self, name: str, size: int) -> None:
-        """One more."""
+        """Count one more, and list its name."""
         self.count += 1
         self.bytes += size
         if len(self.names) < MOST_NAMED:
             self.names.append(name)
 
     def to_wire(self) -> Outgoing:
-        """As a member of the answer."""
+        """Return them as one entry of the answer."""
         return {
             "what": self.what, "count": self.count, "bytes": min(self.bytes, 2**62),
             "names": self.names,
@@ -59,7 +62,7 @@ class Cleaner:
         self._boot = boot_id()
 
     def busy(self) -> str:
-        """Why caches must stay: their possible users now; "" if there are none."""
+        """Why caches must stay: a process that may use them; "" if there is none."""
         for name, path in _entries(self._folders.jobs):
             job = journal.load(path)
             if job is not None and job.running(self._proc, self._boot):
@@ -76,7 +79,7 @@ class Cleaner:
         return ""
 
     def caches(self) -> List[Found]:
-        """Unused blobs, virtual environments and agents of other versions."""
+        """Remove unused blobs, virtual environments and agents of other versions; return them."""
         found = [Found("blob"), Found("venv"), Found("agent")]
         for name, status in blobs.cached(self._folders.blobs):
             if stat.S_ISREG(status.st_mode):

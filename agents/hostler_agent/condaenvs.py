@@ -1,10 +1,10 @@
 """Finds a conda environment by name, also where a login without a terminal has no `conda`: which
 folders and files are searched, and the command that builds one.
 
-As a rule conda is set up in ~/.bashrc, which returns early in a shell without a terminal. So
+Conda is usually set up in ~/.bashrc, which returns early in a shell without a terminal. So
 environments are found as conda finds them: by the folders of the installations that this login
-uses, and by the list that conda and mamba keep of all environments in ~/.conda. Only files are
-read; conda itself is asked if they do not contain it.
+uses, and by the list of all environments that conda and mamba keep in ~/.conda. Conda itself is run
+only if these files do not name the environment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RC_FILES = (".bashrc", ".bash_profile", ".profile", ".zshrc")
 _MENTIONED = re.compile(
     r"((?:~|\$HOME|\$\{HOME\})?/[^'\"\s:;=()]+)/(?:bin|condabin|etc/profile\.d/(?:conda|mamba)\.sh)\b"
 )
-"""How such files name installations: written by `conda init`, or on PATH."""
+"""Finds paths of installations in these files: lines of `conda init`, or folders on PATH."""
 _MAMBA_ROOT = re.compile(r"^\s*export MAMBA_ROOT_PREFIX=['\"]?(/[^'\"\n;]+)", re.MULTILINE)
 _HOMES = (
     "miniforge3", "miniconda3", "anaconda3", "mambaforge", "miniconda", "anaconda", "miniforge",
@@ -31,19 +31,19 @@ _SYSTEM = (
     "/opt/conda", "/opt/miniforge3", "/opt/miniconda3", "/opt/anaconda3", "/opt/mambaforge",
     "/usr/local/miniconda3", "/usr/local/anaconda3",
 )  # fmt: skip
-"""Only root can put anything there."""
+"""Only root can write there."""
 _OURS = re.compile(r"[0-9a-f]{64}|venv")
-"""Environments of Hostler, which conda lists as well."""
+"""Names of Hostler's own environments, which conda lists as well."""
 _MOST_BYTES = 1024 * 1024
 _MOST_FOUND = 2000
 _MOST_MENTIONED = 100
 _MOST_NAMED = 10
 _UNSET = "***unset***"
-"""What `conda env config vars unset` writes as a value."""
+"""The value that `conda env config vars unset` writes."""
 
 
 class Found(NamedTuple):
-    """An environment."""
+    """A conda environment."""
 
     prefix: str
     root: Optional[str]
@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 
 class Conda:
-    """A login's conda, by the variables of one of its shells."""
+    """The conda installations and environments that one shell's variables lead to."""
 
     def __init__(self, env: Mapping[str, str], home: Optional[str] = None) -> None:
         self._env = env
@@ -59,7 +59,8 @@ class Conda:
         self.roots = list(dict.fromkeys(filter(_is_root, self._all_roots())))
 
     def find(self, name: str) -> Optional[Found]:
-        """The environment of that name or path, by files alone."""
+        """Find the environment of that name or path by reading files; None if they do not contain
+        it."""
         if name.startswith(("/", "~/")):
             path = os.path.join(self._home, name[2:]) if name.startswith("~") else name
             return Found(path, self._root()) if is_environment(path) else None
@@ -75,7 +76,8 @@ class Conda:
         return None
 
     def ask(self, name: str, seconds: float) -> Optional[Found]:
-        """The same, as conda itself reports: its settings may name other folders."""
+        """Find the environment by running conda, whose settings may name other folders; None if
+        there is none."""
         executable = self.program()
         if executable is None or "/" in name or seconds <= 0:
             return None
@@ -98,7 +100,7 @@ class Conda:
         return list(found)
 
     def problem(self, name: str) -> str:
-        """Why it was not found, after "this host ..."."""
+        """Why the environment was not found. The text continues the words "this host"."""
         if name.startswith(("/", "~/")):
             return "has no conda environment at %s: there is no folder conda-meta in it" % name
         known = self.names()
@@ -136,7 +138,8 @@ class Conda:
         return None
 
     def program(self) -> Optional[str]:
-        """The program that makes and lists environments: conda, mamba or micromamba."""
+        """The program that makes and lists environments (conda, mamba or micromamba); None if there
+        is none."""
         inside = [os.path.join(root, "bin", "conda") for root in self.roots]
         known = [self._env.get("CONDA_EXE"), self._on_path("conda"), *inside]
         known += [self._env.get("MAMBA_EXE"), self._on_path("micromamba"), self._on_path("mamba")]
@@ -172,13 +175,13 @@ def creation(program: str, prefix: str, file: str) -> List[str]:
 
 
 def is_environment(path: str) -> bool:
-    """Whether conda, mamba or micromamba made it."""
+    """Whether conda, mamba or micromamba made this environment."""
     return os.path.isdir(os.path.join(path, "conda-meta"))
 
 
 def _is_beyond_others(path: str) -> bool:
     """Whether only this user or root can have made the folder. Conda keeps removed environments in
-    its list, and in a folder like /tmp anybody can make one of the same name."""
+    its list, and in a folder like /tmp any user can make one of the same name."""
     try:
         if os.stat(path).st_uid in (0, os.getuid()):
             return True
@@ -198,7 +201,7 @@ def _is_root(path: str) -> bool:
 
 
 def envs_dirs(text: str) -> List[str]:
-    """The folders under `envs_dirs` in a .condarc, which is a small part of YAML."""
+    """The folders under `envs_dirs` in a .condarc. Only this small part of YAML is read."""
     found: List[str] = []
     inside = False
     for line in text.splitlines():
@@ -219,7 +222,7 @@ def _unquoted(text: str) -> str:
 
 
 def variables(prefix: str) -> Dict[str, Optional[str]]:
-    """Variables of the environment from `conda env config vars set` and packages; None: unset
+    """Variables that `conda env config vars set` and packages set in the environment; None: unset
     it."""
     found: Dict[str, Optional[str]] = {}
     folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
@@ -231,14 +234,14 @@ def variables(prefix: str) -> Dict[str, Optional[str]]:
 
 
 def scripts(prefix: str) -> List[str]:
-    """Scripts of its packages that an activation runs."""
+    """The scripts of an environment's packages that an activation runs."""
     folder = os.path.join(prefix, "etc", "conda", "activate.d")
     names = sorted(name for name in _entries(folder) if name.endswith(".sh"))
     return [os.path.join(folder, name) for name in names]
 
 
 def activated(env: Mapping[str, str], name: str, found: Found) -> Dict[str, str]:
-    """The variables as an activation leaves them, before it runs the scripts of packages."""
+    """The variables after an activation, before it runs the scripts of packages."""
     result = {key: value for key, value in env.items() if not key.startswith("CONDA_PREFIX_")}
     folders = [os.path.join(found.prefix, "bin")]
     if found.root is not None:
@@ -262,7 +265,7 @@ def activated(env: Mapping[str, str], name: str, found: Found) -> Dict[str, str]
 
 
 def _told(executable: str, env: Mapping[str, str], seconds: float) -> List[str]:
-    """The environments that conda lists."""
+    """Paths of the environments that conda lists."""
     try:
         said = subprocess.run(
             [executable, "env", "list", "--json"], env=dict(env), stdin=subprocess.DEVNULL,
@@ -276,7 +279,7 @@ def _told(executable: str, env: Mapping[str, str], seconds: float) -> List[str]:
 
 
 def _text(path: str) -> str:
-    """A file of the login, "" where there is none that can be read."""
+    """The text of a file of the login; "" if it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:

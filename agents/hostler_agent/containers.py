@@ -1,8 +1,8 @@
 """Lists containers through the Docker socket: how often, how long Docker may take to answer, and
-the sentence when it does not or may not be used.
+the message if it does not answer or refuses this login.
 
-One thread lists and inspects when asked; another follows Docker's events, so that an exit is
-reported at once. Neither holds up anything else when Docker hangs: then `problem` says so.
+One thread lists and inspects containers on request. Another follows Docker's events, so that an
+exit is reported at once. If Docker hangs, only these threads wait, and `problem` gives the reason.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Running(NamedTuple):
 
 
 class Containers:
-    """What Docker shows. `wake` is called by the threads when `ready` may have become true."""
+    """What Docker reports. The threads call `wake` when `ready` may have become true."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Containers:
         exited: Callable[[Workload], None],
         kept: Callable[[], Container[str]] = tuple,
     ) -> None:
-        """`kept`: ids of ended containers that stay and that no list shows."""
+        """`kept`: returns ids of ended containers that stay for their files; lists omit them."""
         self.path = socket_path()
         self.work: List[Workload] = []
         self.services: List[Probed] = []
@@ -77,7 +77,7 @@ class Containers:
         self.podman = False
         self.info: Message = {}
         self.components: Dict[str, str] = {}
-        """The engine's components, like runc, with versions."""
+        """Components of the engine, like runc -> version."""
         self._wake = wake
         self._exited = exited
         self._kept = kept
@@ -99,7 +99,7 @@ class Containers:
         self._started = False
 
     def start(self, events: bool = True) -> None:
-        """Start the threads; `events`: follow events too."""
+        """Start the threads. `events`: also follow Docker's events."""
         if not self._started:
             self._started = True
             threading.Thread(target=self._serve, daemon=True, name="docker").start()
@@ -131,7 +131,7 @@ class Containers:
         return max(0.0, self._deadline - now) if self._done < self._wanted else None
 
     def ready(self, now: float) -> bool:
-        """The list is as new as the last `refresh`, or `problem` says why not."""
+        """Whether the list is as new as the last `refresh`, or `problem` says why it is not."""
         if self._done == self._wanted:
             return True
         if now < self._deadline:
@@ -140,11 +140,11 @@ class Containers:
         return True
 
     def usable(self) -> bool:
-        """This login may use Docker here, even if Docker does not answer now."""
+        """Whether this login may use Docker here, even if Docker does not answer now."""
         return self.path is not None and os.access(self.path, os.R_OK | os.W_OK)
 
     def running(self) -> List[Running]:
-        """All running containers of all users, now, for a claim. Raises HttpError."""
+        """All containers of all users that run now, for a claim. Raises HttpError."""
         path = self._find()
         if path is None:
             return []
@@ -256,7 +256,7 @@ class Containers:
                 self.foreign = foreign
 
     def _doubts(self, ref: str, before: Tuple[str, Message]) -> bool:
-        """Whether the last inspect may be outdated, though the list is the same."""
+        """Whether the last inspect may be outdated although the list is the same."""
         state, found = before
         if state.endswith("unhealthy") and not is_cut_off(state_of(found)):
             # The last check could not run; a later one may have a result.
@@ -349,7 +349,7 @@ class Containers:
 
 
 def _state(item: Message) -> str:
-    """The part of a listed container whose change needs an inspect."""
+    """The part of a listed container that needs a new inspect if it changes."""
     unhealthy = "unhealthy" if "(unhealthy)" in str(item.get("Status", "")) else ""
     return (str(item.get("State", "")) + " " + unhealthy).strip()
 
@@ -367,8 +367,9 @@ def _running(inspect: Message, default_runtime: str) -> Running:
 
 
 def _has_name(item: Message) -> bool:
-    """Docker lists a removed container for ever, without its name, where a health check of it was
-    under way while containerd was killed. Only an inspect shows that the container is gone."""
+    """Whether a listed container has a name. If containerd was killed during a health check of a
+    container, Docker may list the removed container for ever, without a name. Only an inspect shows
+    that it is gone."""
     return bool(item.get("Names"))
 
 

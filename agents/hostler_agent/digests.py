@@ -1,5 +1,5 @@
-"""SHA-256 of what is read. hashlib loads OpenSSL, which takes half as long as the start of Python:
-most bulk agents need no digest."""
+"""Makes SHA-256 digests; loads hashlib only for the first one. hashlib loads OpenSSL, which takes
+half as long as the start of Python, and most bulk agents need no digest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def new_sha256() -> hashlib._Hash:
-    """A SHA-256 without any bytes yet."""
+    """A SHA-256 object without data."""
     import hashlib
 
     return hashlib.sha256()

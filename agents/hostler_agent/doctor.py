@@ -32,7 +32,8 @@ Check = Dict[str, str]
 
 
 def checks(folders: Folders, containers: Containers, sampler: Sampler) -> List[Check]:
-    """All checks: each with `check`, `state` ("ok", "warn", "fail"), `message`, `remedy`."""
+    """Run all checks. Each result has `check`, `state` ("ok", "warn", "fail"), `message` and
+    `remedy`."""
     return [
         _python(),
         _docker(containers),
@@ -151,8 +152,9 @@ def leases(folder: str) -> List[Check]:
 
 
 def private_tmp(folder: str, table: str = "/proc/self/mountinfo") -> List[Check]:
-    """pam_namespace and the like give each user another /var/tmp: then users do not see each
-    other's leases. Detected if the mount comes from a folder named after the user or such."""
+    """Report a private /var/tmp: pam_namespace or PrivateTmp may give each user another one, and
+    then users do not see each other's leases. The check recognises it by its mount, whose source
+    folder is named after the user or such an instance."""
     point, root = mounts.root_of(os.path.dirname(folder), table)
     own = {_user(), str(os.getuid())}
     private = any(part in own or _INSTANCE.search(part) for part in root.strip("/").split("/"))
@@ -190,7 +192,7 @@ def _file_system(path: str) -> Optional[Tuple[str, str, str]]:
 
 
 def _logout() -> List[Check]:
-    """systemd may kill the processes of a login at logout; then jobs do not outlive the
+    """Whether systemd ends the processes of a login at logout: jobs would then end with the
     connection."""
     for path in _logind_files():
         try:

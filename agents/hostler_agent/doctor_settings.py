@@ -1,7 +1,8 @@
 """Checks of `hostler doctor` on a host: old runc and NVIDIA toolkit, Docker on TCP, log rotation,
 /dev/char links, MaxStartups of sshd.
 
-Each function sees what was read and gives a row of `doctor`, or none where there is nothing to say.
+Each function takes values that were read and returns a row of `doctor`, or None if there is nothing
+to report.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ Check = Dict[str, str]
 Version = Tuple[int, ...]
 
 RUNC_FIXED = ((1, 2, 8), (1, 3, 3), (1, 4, 0))
-"""Of each series the first without the escapes of November 2025 (CVE-2025-31133, 52565, 52881)."""
+"""The first version of each series without the container escapes of November 2025 (CVE-2025-31133,
+52565, 52881)."""
 TOOLKIT_FIXED = (1, 17, 8)
-"""The first without CVE-2025-23266."""
+"""The first version without CVE-2025-23266."""
 STARTUPS = 10
-"""Connections that may be logging in at once before sshd drops some; its default."""
+"""sshd's default: so many connections may be logging in at once before sshd drops some."""
 _DAEMON_JSON = "/etc/docker/daemon.json"
 _SSHD = "/etc/ssh/sshd_config"
 _PLAIN_PORT = 2375
@@ -33,7 +35,7 @@ _LISTENS = "0A"
 
 
 def advice(info: Message, components: Dict[str, str], podman: bool, gpus: bool) -> List[Check]:
-    """All advice that this host needs; about Docker only if it answers."""
+    """Return all advice for this host; advice about Docker only if Docker answers."""
     found: List[Optional[Check]] = []
     if info:
         found.append(runc(components.get("runc", "")))

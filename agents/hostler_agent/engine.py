@@ -13,18 +13,18 @@ from hostler_agent.processes import Proc
 
 _PID_FILE = "/run/docker.pid"
 _NEAR = 20.0
-"""Seconds around the start: at its stop the engine gives containers 15 s, at its start it kills the
-rest."""
+"""Seconds before or after the engine's start: when it stops, it gives containers 15 s; when it
+starts, it kills the rest."""
 _SYS_RESOURCE = 24
 """CAP_SYS_RESOURCE, which raises limits."""
 _KILLED = (137, 143, 255, None)
 
 
 def started_at(peer: bytes, proc: Proc, pid_file: str = _PID_FILE) -> Optional[float]:
-    """When the engine at the other end of a socket began, in host time; None: unknown.
+    """When the engine behind a socket started, as host time in seconds; None: unknown.
 
-    `peer`: its SO_PEERCRED. If systemd holds the socket, SO_PEERCRED names systemd; the pid file
-    names the engine.
+    `peer`: SO_PEERCRED of the socket. If systemd holds the socket, SO_PEERCRED names systemd; the
+    pid file names the engine.
     """
     pid = _pid(peer, pid_file)
     ticks = proc.start_ticks(pid) if pid is not None else None
@@ -64,7 +64,7 @@ def _pid(peer: bytes, pid_file: str) -> Optional[int]:
 
 
 def was_restarted(workload: Workload, engine_since: Optional[float]) -> bool:
-    """Whether the engine's restart is what ended a container."""
+    """Whether a restart of the engine ended the container."""
     begun, ended = workload.get("started_at"), workload.get("finished_at")
     if engine_since is None or begun is None or workload.get("exit_code") not in _KILLED:
         return False

@@ -1,6 +1,8 @@
 """Checks names of modules and conda environments that jobs ask for, makes the command that loads
-them, and asks whether the host has them; `activate` loads them. It does so in a process of its
-own."""
+them, and asks whether the host has them.
+
+`activate`, a separate program, loads them.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +30,21 @@ _BACKUP = 35.0
 """Seconds after which a running check is killed."""
 _MOST_PROBLEM = 1000
 _MOST_STUCK = 4
-"""Checks that may hang at once; then no further check starts."""
+"""Checks that may hang at the same time; while so many hang, no further check starts."""
 _stuck: List["subprocess.Popen[bytes]"] = []
 _LOGIN = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 
 class Answer(TypedDict):
-    """`problem`: what is missing, after "this host ..."; "": nothing; None: unknown."""
+    """`problem`: the missing part, as words after "this host"; "" if nothing is missing; None:
+    unknown."""
 
     problem: Optional[str]
 
 
 def _options(payload: Message, keep: Sequence[str]) -> List[str]:
-    """The requested environment as arguments of `activate`; [] if none. Raises Refusal."""
+    """The requested environment as arguments of `activate`; [] if none is requested. Raises
+    Refusal."""
     modules = texts(payload, "modules") if payload.get("modules") is not None else []
     conda = optional_text(payload, "conda")
     if len(modules) > _MOST_MODULES or not all(map(_MODULE.fullmatch, modules)):
@@ -54,8 +58,8 @@ def _options(payload: Message, keep: Sequence[str]) -> List[str]:
 
 
 def command(argv: Sequence[str], payload: Message, keep: Sequence[str]) -> List[str]:
-    """The command that loads the requested environment and then executes `argv`. `keep`: variables
-    that stay as they are. Raises Refusal."""
+    """The command that loads the requested environment and then executes `argv`. `keep`: names of
+    variables that must not change. Raises Refusal."""
     options = _options(payload, keep)
     return [*_start(), *options, "--", *argv] if options else list(argv)
 
@@ -66,7 +70,7 @@ def _start() -> List[str]:
 
 
 def check(payload: Message, login: Mapping[str, str]) -> Answer:
-    """Which part of the requested environment is missing here. `env`: variables for the search.
+    """Which part of the requested environment this host lacks. `env`: variables for the search.
     Raises Refusal."""
     options = _options(payload, ())
     if not options:

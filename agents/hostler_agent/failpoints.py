@@ -1,7 +1,8 @@
 """Named moments at which a fault test makes the agent die, stall or fail.
 
-As in the daemon (`hostler.base.failpoints`), by the same variable: "agent.after_claim:kill@2".
-Off, and one lookup each, unless HOSTLER_FAILPOINTS is set in the login's environment on the host.
+The same variable as in the daemon (`hostler.base.failpoints`) arms them:
+"agent.after_claim:kill@2". They are off, and cost one lookup each, unless HOSTLER_FAILPOINTS is set
+in the login's environment on the host.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _armed = _read(os.environ.get("HOSTLER_FAILPOINTS", ""))
 
 
 def failpoint(name: str) -> None:
-    """The moment `name`. A failpoint that is armed there fires once."""
+    """Mark the moment `name`. If a failpoint is armed for it, it takes effect here, once."""
     if name not in _armed:
         return
     action, seconds, left = _armed[name]

@@ -54,7 +54,7 @@ class Faults:
         self._started = False
 
     def start(self) -> None:
-        """Start to wait if there are GPUs; else call it again later."""
+        """Start the thread if there are GPUs. If there are none yet, call this again later."""
         if not self._started and self._sampler.devices:
             self._started = True
             threading.Thread(target=self._run, daemon=True, name="xid").start()
@@ -98,7 +98,7 @@ class Faults:
     def _register(
         self, events: pynvml.c_nvmlEventSet_t, registered: Dict[Optional[int], Device]
     ) -> None:
-        """Add the GPUs that are new, or back after they were lost."""
+        """Register GPUs that are new, or that are back after they were lost."""
         for device in self._sampler.devices:
             handle = device.handle
             if handle is None or _address(handle) in registered or device.stuck_since is not None:

@@ -1,5 +1,8 @@
 """Lists, compares and reads files of process jobs and of folders of the host (`code = "here"`):
-entries in a list, files that change meanwhile, what is new. For bulk agents alone."""
+entries in a list, files that change meanwhile, what is new.
+
+Only bulk agents use it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _PIECE = 1024 * 1024
 
 Pulse = Callable[[], None]
 Entry = Tuple[str, str, int, float, Optional[str]]
-"""Path, kind, size, mtime, SHA-256."""
+"""Path, kind, size in bytes, mtime, SHA-256 (None: not known)."""
 
 
 class Wanted(NamedTuple):
@@ -33,16 +36,16 @@ class Wanted(NamedTuple):
 
 
 class Entries:
-    """A list that grows up to its limits."""
+    """A list of files that grows up to its limits."""
 
     def __init__(self) -> None:
         self._found: Dict[str, Entry] = {}
         self._names = 0
         self.hides = False
-        """An entry is left out: the list is incomplete."""
+        """Whether an entry was left out, so that the list is incomplete."""
 
     def add(self, path: bytes, status: os.stat_result, sha256: Optional[str] = None) -> None:
-        """A file, folder or link. Of two names that look the same the first counts."""
+        """Add a file, folder or link. If two names are displayed the same, the first one counts."""
         name = shown(path)
         if name in self._found:
             self.hides = True
@@ -52,21 +55,21 @@ class Entries:
             self._found[name] = (name, kind_of(status.st_mode), size, status.st_mtime, sha256)
 
     def is_full(self) -> bool:
-        """There is room for no more."""
+        """Whether the list has reached its limits."""
         return len(self._found) >= MOST_ENTRIES or self._names >= MOST_NAMES - 8192
 
     def sorted(self) -> List[Entry]:
-        """By path."""
+        """The entries, by path."""
         return sorted(self._found.values())
 
 
 def kind_of(mode: int) -> str:
-    """In a word."""
+    """One of "folder", "link" and "file"."""
     return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
 
 
 def rooted(source: ArchiveSource, folders: Folders) -> Root:
-    """The working folder of a job, or the requested folder of the host. Raises Refusal."""
+    """Open the working folder of a job, or the requested folder of the host. Raises Refusal."""
     here = source.here
     try:
         if here is not None:
@@ -98,7 +101,7 @@ def _of_job(attempt: str, folders: Folders) -> Root:
 
 
 def load(attempt: str, folders: Folders) -> journal.Job:
-    """The job of an attempt. Raises Refusal."""
+    """Load the job of an attempt. Raises Refusal if there is none."""
     job = journal.load(folders.job(attempt))
     if job is None:
         raise Refusal("there is no job %s here" % attempt, "NotFoundError")
@@ -106,7 +109,7 @@ def load(attempt: str, folders: Folders) -> journal.Job:
 
 
 def listed(root: Root, path: bytes, recursive: bool, pulse: Pulse) -> Tuple[List[Entry], bool]:
-    """The entries at a path, and whether there are more. Raises Refusal."""
+    """List the entries at a path. Also return whether the list is incomplete. Raises Refusal."""
     entries = Entries()
     step = root.step(path)
     try:
@@ -131,7 +134,7 @@ def listed(root: Root, path: bytes, recursive: bool, pulse: Pulse) -> Tuple[List
 
 
 def opened(root: Root, path: bytes) -> int:
-    """A plain file, for reading. Raises Refusal."""
+    """Open a plain file for reading. Raises Refusal."""
     step = root.step(path)
     try:
         status = os.fstat(step)
@@ -151,7 +154,7 @@ def _word(status: os.stat_result) -> str:
 
 
 def pieces(descriptor: int, size: int, path: bytes) -> Iterator[bytes]:
-    """So many bytes of an open file. Raises Refusal where it has become shorter."""
+    """Yield `size` bytes of an open file. Raises Refusal if the file has become shorter."""
     left = size
     while left:
         piece = os.read(descriptor, min(left, _PIECE))
@@ -165,8 +168,8 @@ def pieces(descriptor: int, size: int, path: bytes) -> Iterator[bytes]:
 def require_steady(
     descriptor: int, before: os.stat_result, path: bytes, sha256: str, pulse: Pulse
 ) -> None:
-    """Raise Refusal if a file changed while it was read: half of the data may be older than the
-    rest. Appended data, as in a log, does no harm."""
+    """Raise Refusal if a file changed while it was read: a part of the data may then be older than
+    the rest. Appended data, as in a log, is allowed."""
     now = os.fstat(descriptor)
     if (now.st_mtime_ns, now.st_size) == (before.st_mtime_ns, before.st_size):
         return
@@ -180,7 +183,7 @@ def require_steady(
 
 
 class Changes:
-    """Finds what is new or changed in a working folder."""
+    """Finds new and changed files in a working folder."""
 
     def __init__(self, wanted: Wanted, known: Dict[bytes, placed.Placed], pulse: Pulse) -> None:
         self._wanted, self._known = wanted, known
@@ -304,7 +307,7 @@ def unreadable(error: OSError, path: bytes) -> Refusal:
 
 
 def measured(root: Root, pulse: Pulse) -> Tuple[int, int]:
-    """Files in a folder, and the bytes that they take."""
+    """Return the number of files in a folder, and the bytes that they take on the disk."""
     found = [0, 0]
 
     def take(path: bytes, folder: int, name: bytes, status: os.stat_result) -> None:

@@ -27,10 +27,10 @@ class Refusal(Exception):
         super().__init__(message)
         self.kind = kind
         self.more: Outgoing = {}
-        """Further members of the answer."""
+        """More members of the error in the answer."""
 
     def to_wire(self) -> Outgoing:
-        """The error of an answer."""
+        """Return the error for an answer."""
         return {**self.more, "kind": self.kind, "message": str(self)}
 
 
@@ -41,21 +41,22 @@ def is_identifier(value: object) -> bool:
 
 
 def check_attempt(value: object) -> str:
-    """An attempt id that is valid as a file name. Raises Refusal."""
+    """Return an attempt id that is valid as a file name. Raises Refusal for any other."""
     if isinstance(value, str) and _ATTEMPT.fullmatch(value):
         return value
     raise Refusal("%r is not an attempt id" % (value,), "InputError")
 
 
 def check_digest(value: object) -> str:
-    """A SHA-256 in hex. Raises Refusal."""
+    """Return a SHA-256 in hex. Raises Refusal for anything else."""
     if isinstance(value, str) and _DIGEST.fullmatch(value):
         return value
     raise Refusal("%r is not a SHA-256 digest" % (value,), "InputError")
 
 
 def check_relative(value: object) -> str:
-    """A path below some folder: relative, without "..", "" for the folder itself. Or Refusal."""
+    """Return a relative path without ".."; "" is the folder itself. Raises Refusal for any
+    other."""
     if not isinstance(value, str) or "\0" in value:
         raise Refusal("%r is not a path" % (value,), "InputError")
     parts = [part for part in value.split("/") if part not in ("", ".")]
@@ -65,7 +66,8 @@ def check_relative(value: object) -> str:
 
 
 class Folders:
-    """The folders of this login. `base` exists, is 0700 and ours: the bootstrap has checked."""
+    """The folders of this login. The bootstrap has checked that `base` exists, has mode 0700 and
+    belongs to this user."""
 
     def __init__(self, base: str) -> None:
         self.base = base
@@ -80,7 +82,7 @@ class Folders:
         self._code: Optional[int] = None
 
     def make(self) -> None:
-        """Create what is missing."""
+        """Make the missing folders."""
         for path in (self.jobs, self.blobs, self.checkpoints, self.venvs, self.notify):
             os.makedirs(path, 0o700, exist_ok=True)
 
@@ -107,10 +109,10 @@ class Folders:
         return os.path.join(self.blobs, check_digest(digest))
 
     def adopt(self, version: str) -> bool:
-        """Renew the times of the agent's own files, once a day; False when some are gone.
+        """Renew the times of the agent's own files, once a day; False if a file is gone.
 
-        Cleaners of /var/tmp remove files one by one by their age. If one is missing, the agent
-        renames the whole folder, so that the next start uploads it anew.
+        Programs that clean /var/tmp remove single files by their age. If a file is missing, the
+        agent renames the whole folder, so that the next start uploads it anew.
         """
         folder = os.path.join(self.base, "agent", version)
         package = os.path.join(folder, "hostler_agent")
@@ -136,7 +138,7 @@ class Folders:
 
 
 def hold(folder: str) -> int:
-    """A descriptor with a shared lock on `folder`; closing it ends the lock."""
+    """Hold a shared lock on `folder`. Returns a descriptor; closing it ends the lock."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,10 +1,10 @@
 """Keeps a gateway's SSH connections to other hosts by the login's own OpenSSH: pauses between
 tries, also after a refused login.
 
-Run as a program of its own under the shim, which outlives agent and daemon:
-`python3 -I -S forwarder.py FOLDER`. FOLDER/forwards says what is wanted, and is read again when it
-changes. Each host has one connection, begun again after a pause when it ends. Nothing is imported
-later than at the start: the agent's code may be gone by then.
+The shim runs it as a separate program, which outlives agent and daemon:
+`python3 -I -S forwarder.py FOLDER`. FOLDER/forwards lists the wanted connections, and is read again
+when it changes. Each host has one connection; when it ends, it is opened again after a pause. All
+modules are imported at the start, because the agent's code may be removed later.
 """
 
 from __future__ import annotations
@@ -38,39 +38,39 @@ from hostler_agent.forwardsockets import Sockets
 from hostler_agent.json_values import Outgoing
 
 _TICK = 0.25
-"""Seconds between two readings of the file, and two checks of each connection."""
+"""Seconds between two readings of the file, and between two checks of each connection."""
 _STARTING_TICK = 0.05
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 10.0
 REFUSED_PAUSE = 120.0
-"""An sshd counts failed logins and may block this machine, the daemon's connections too. The
-forwarder tries earlier only if the login's files changed."""
+"""Seconds after a refused login. An sshd counts failed logins and may block this machine, including
+the daemon's connections. The forwarder tries earlier only if the login's files changed."""
 _SETTLED = 30.0
-"""After a connection that lived so long the next pause is short."""
+"""Seconds. After a connection that lasted so long, the next pause is short."""
 _END_S = 5.0
 _SAID_BYTES = 4096
 
 
 class Status(NamedTuple):
-    """How a host is reached now."""
+    """The state of the connection to a host."""
 
     state: str = "connecting"
     """"connecting", "connected" or "failed"."""
     said: str = ""
     """The last message of ssh, unchanged."""
     at: float = 0.0
-    """When this state began."""
+    """When this state began, in seconds since 1970."""
     open: "tuple[str, ...]" = ()
-    """Sockets that lead to the host."""
+    """Names of the sockets that lead to the host now."""
 
     def to_json(self) -> Outgoing:
-        """For the state's file."""
+        """Return it for the state file."""
         return {"state": self.state, "said": self.said, "at": self.at, "open": list(self.open)}
 
 
 class Way:
-    """The connection to one host, and the sockets that it serves. `turn` is called by one thread
-    alone; `wanted` may be set by another."""
+    """The connection to one host, and its sockets. Only one thread calls `turn`; another may set
+    `wanted`."""
 
     def __init__(self, folder: str, host: str, wanted: Wanted) -> None:
         self.wanted = wanted
@@ -84,16 +84,16 @@ class Way:
         self._pause, self._not_before, self._began = FIRST_PAUSE, 0.0, 0.0
         self._said = b""
         self._files: "tuple[tuple[str, int], ...]" = ()
-        """The state of the login's files before the last try."""
+        """Times of the login's files before the last try."""
         self._refused: Optional["tuple[tuple[str, int], ...]"] = None
-        """The state of those files at a refused login."""
+        """Times of these files at a refused login; None: the last login was not refused."""
 
     def start(self) -> None:
-        """Keep it until `end`."""
+        """Keep the connection until `end`."""
         self._thread.start()
 
     def end(self) -> None:
-        """Close everything, and wait for that: another way may use the same names."""
+        """Close the connection and wait for that: the next one may use the same names."""
         self._over = True
         self._wake.set()
         self._thread.join(2 * _END_S)
@@ -108,7 +108,7 @@ class Way:
             self._end()
 
     def turn(self) -> None:
-        """Connect if there is no connection, else open and close its sockets as wanted."""
+        """Connect if there is no connection; otherwise open and close its sockets as wanted."""
         if self._ssh is None:
             if time.monotonic() >= self._not_before or self._has_changed():
                 self._connect()
@@ -198,7 +198,7 @@ class Way:
 
 
 class Forwarder:
-    """All hosts of one gateway."""
+    """The connections to all hosts of one gateway."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -207,7 +207,7 @@ class Forwarder:
         self._told = ""
 
     def run(self) -> None:
-        """Until the file is gone."""
+        """Keep the connections until the file is gone."""
         self._prepare()
         while self.turn():
             time.sleep(_TICK)
@@ -215,8 +215,8 @@ class Forwarder:
             way.end()
 
     def turn(self) -> bool:
-        """Read the wanted state, if it changed, and write the present one; False: nothing is
-        wanted."""
+        """Read the wanted connections if they changed, and write the present state. False if the
+        file is gone."""
         path = os.path.join(self._folder, WANTED)
         try:
             found = os.stat(path)
@@ -230,7 +230,7 @@ class Forwarder:
         return True
 
     def _prepare(self) -> None:
-        """Its folder, without the sockets of an earlier forwarder."""
+        """Make the folder of the sockets, and remove those of an earlier forwarder."""
         sockets = os.path.join(self._folder, SOCKETS)
         os.makedirs(sockets, 0o700, exist_ok=True)
         for name in os.listdir(sockets):
@@ -260,7 +260,7 @@ class Forwarder:
 
 
 def main(arguments: List[str]) -> None:
-    """Serve one gateway's folder."""
+    """Keep the connections of one gateway's folder."""
     os.umask(0o077)
     Forwarder(arguments[0]).run()
 

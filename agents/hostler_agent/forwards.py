@@ -27,8 +27,8 @@ _OPTIONS = (
     "PermitLocalCommand=no", "RemoteCommand=none", "RequestTTY=no", "Tunnel=no",
     "ControlPersist=no",
 )  # fmt: skip
-"""They override the login's ssh_config. Forwards of that file are left out: another connection may
-hold them."""
+"""Override the login's ssh_config. Forwards in that file are ignored: another connection may
+already use their addresses."""
 _SOCKET_OPTIONS = ("StreamLocalBindUnlink=yes", "StreamLocalBindMask=0177")
 _MOST_FILES = 200
 _REFUSALS = (
@@ -41,13 +41,13 @@ class Wanted(NamedTuple):
     """The wanted connection to one host."""
 
     ssh: Tuple[str, ...]
-    """Options and, last, where to connect to."""
+    """Options of ssh and, last, the destination."""
     sockets: Dict[str, int]
     """Name of a socket -> port on the host's loopback."""
 
 
 def control_of(host: str, ssh: Sequence[str]) -> str:
-    """The control socket of a connection."""
+    """The path of a connection's control socket."""
     words = "\0".join((host, *ssh)).encode("utf-8", "replace")
     return os.path.join(SOCKETS, "c" + hashlib.sha256(words).hexdigest()[:9])
 
@@ -58,7 +58,7 @@ def hidden(name: str) -> str:
 
 
 def read_wanted(text: str) -> Dict[str, Wanted]:
-    """By host. Invalid entries are left out."""
+    """The wanted connections by host, without invalid entries."""
     try:
         hosts = table(json.loads(text))
     except ValueError:
@@ -104,7 +104,7 @@ def is_closed(said: bytes) -> bool:
 
 
 def is_refusal(said: str) -> bool:
-    """Whether trying again at once would be another failed login."""
+    """Whether sshd refused the login, so that another try now would be one more failed login."""
     return any(each in said.lower() for each in _REFUSALS)
 
 
@@ -119,7 +119,7 @@ def login_files(env: Mapping[str, str]) -> Tuple[Tuple[str, int], ...]:
 
 
 def why_not(said: str) -> str:
-    """The reason in the answer to `check_command`; "": forwarding works."""
+    """Why forwarding does not work, from the output of `check_command`; "": it works."""
     found = next((line for line in said.splitlines() if "open failed" in line), "")
     if "connection refused" in found.lower():
         return ""
@@ -131,7 +131,8 @@ def _to(words: Sequence[str]) -> List[str]:
 
 
 def _config(env: Mapping[str, str]) -> List[str]:
-    """OpenSSH looks into the home folder of the user database; the daemon into $HOME."""
+    """The option that names the login's ssh_config: OpenSSH searches the home folder of the user
+    database, the daemon searches $HOME."""
     home = env.get("HOME", "")
     path = os.path.join(home, ".ssh", "config")
     try:

@@ -20,17 +20,17 @@ PAUSE = 0.5
 
 
 class Sockets:
-    """ssh accepts a connection to its socket before it knows whether the remote port accepts.
-    HAProxy would have sent its request, and could not send it to another server. So a socket is
-    renamed while its port refuses. Not for several threads."""
+    """The sockets of one connection. ssh accepts connections to a socket before it knows whether
+    the remote port does. HAProxy would already have sent its request, and could not send it to
+    another server. So a socket is renamed while its port refuses. Only one thread may use it."""
 
     def __init__(self, folder: str, control: str) -> None:
         self._folder, self._control = folder, control
         self._ports: Dict[str, int] = {}
         self._closed: Dict[str, float] = {}
-        """Ports that refuse -> when to check again."""
+        """Socket whose port refuses connections -> time of the next check."""
         self.said = b""
-        """The error of ssh for a request."""
+        """The last error of ssh for a request."""
 
     @property
     def open(self) -> Tuple[str, ...]:
@@ -38,7 +38,8 @@ class Sockets:
         return tuple(sorted(self._ports.keys() - self._closed.keys()))
 
     def bring(self, wanted: Mapping[str, int], *, in_doubt: bool) -> None:
-        """Open a socket for each port that accepts connections. `in_doubt`: one has refused."""
+        """Open a socket for each port that accepts connections. `in_doubt`: a port has refused
+        one."""
         self.said = b""
         for name, port in list(self._ports.items()):
             if wanted.get(name) != port:
@@ -85,7 +86,8 @@ class Sockets:
         return os.path.join(self._folder, SOCKETS, name)
 
     def _request(self, what: str, name: str, port: int) -> bool:
-        """Over the open connection. Failed requests are repeated later."""
+        """Send a request over the open connection; False if it failed. The caller repeats it
+        later."""
         command = request_command(self._control, what, name, port)
         try:
             done = subprocess.run(

@@ -60,7 +60,8 @@ class Gateways:
         return {}
 
     def find(self, payload: Message) -> Outgoing:
-        """HAProxy here: its path, its version text, and where its libraries are."""
+        """Find HAProxy on this host: its path, its version text and its libraries; path None if
+        there is none."""
         named = optional_text(payload, "program")
         for path in [os.path.expanduser(named)] if named else _candidates():
             libraries = _libraries(path)
@@ -70,7 +71,7 @@ class Gateways:
         return {"program": None, "version": "", "libraries": []}
 
     def log(self, payload: Message) -> Outgoing:
-        """The counts since this agent listens; it starts to listen at the first request."""
+        """The counts of the log since this agent began to listen, which is at the first request."""
         folder = self._folder(payload)
         with self._lock:
             reader = self._readers.get(folder)
@@ -81,7 +82,8 @@ class Gateways:
         return reader.counts()
 
     def forwards(self, payload: Message) -> Outgoing:
-        """The command of the forwarder, and how it reaches each host, as far as it has reported."""
+        """The command of the forwarder, the wanted connections, and the state of each that it has
+        reported."""
         folder = self._folder(payload)
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forwarder.py")
         return {

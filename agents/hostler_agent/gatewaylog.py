@@ -2,8 +2,8 @@
 response times, how many servers are counted.
 
 A line is `hostler1 BACKEND SERVER STATUS WAIT CONNECT RESPONSE TERMINATION`, as
-`hostler.gateway.text` asks for it. Times are counted in fixed steps of 8 %, so that any part of
-them is known within 4 % and nothing grows with the number of requests.
+`hostler.gateway.text` requests it. Times are counted in fixed steps of 8 %. So every quantile is
+exact within 4 %, and the counts do not grow with the number of requests.
 """
 
 from __future__ import annotations
@@ -21,32 +21,34 @@ from hostler_agent.json_values import Outgoing
 
 STEP = 1.08
 STEPS = 200
-"""The last one begins at more than an hour, in milliseconds."""
+"""Number of steps; the last one begins at more than an hour."""
 _MOST_SERVERS = 2000
 _IDLE_S = 3600.0
-"""A server without a request for so long is reported once more and then forgotten: each release
-adds new ones, and a reader may live for years."""
+"""Seconds. A server without a request for so long is reported once more and then forgotten: each
+release adds servers, and a reader may live for years."""
 _LONGEST = 4096
 _LENGTH_DIGITS = 4
 _READ_BYTES = 65536
 _REST_S = 0.02
-"""Pause after each read: many lines at once cost a third of single lines. They wait in HAProxy."""
+"""Seconds of pause after each read: reading many lines at once costs a third as much as reading
+them singly. HAProxy keeps the lines meanwhile."""
 _REFUSED = (401, 403)
 _MOST_WORKERS = 64
-"""Connections at a time: each reload leaves a worker until its streams have ended."""
+"""Connections at the same time: each reload leaves a worker until its streams have ended."""
 _LOG_STEP = math.log(STEP)
 
 
 class Line(NamedTuple):
-    """One request."""
+    """One logged request."""
 
     service: str
     server: str
     status: int
     milliseconds: Optional[int]
-    """From its arrival to the first byte of the answer; None: there was no answer."""
+    """From the arrival of the request to the first byte of the answer; None: there was no
+    answer."""
     cut: bool
-    """The server did not end its answer."""
+    """Whether the server stopped before the end of its answer."""
 
 
 def parse(data: bytes) -> Optional[Line]:
@@ -73,7 +75,7 @@ def step_of(milliseconds: int) -> int:
 
 
 class Counts:
-    """Of one server."""
+    """The counts of one server."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -81,12 +83,11 @@ class Counts:
         self.cut = 0
         self.steps = [0] * STEPS
         self.last = 0.0
-        """When its last request ended, by a monotonic clock."""
+        """When its last request ended, in seconds of the monotonic clock."""
 
     def take(self, line: Line) -> None:
-        """One request more. A request failed if it got no answer, or a status of 500 and above.
-        Requests that the gateway itself refused because of their token do not count as failures of
-        the service."""
+        """Count one more request. It failed if it got no answer, or a status of 500 or above.
+        Requests that the gateway refused because of their token are not failures of the service."""
         self.requests += 1
         self.last = time.monotonic()
         is_refused = line.milliseconds is None and line.status in _REFUSED
@@ -96,7 +97,7 @@ class Counts:
             self.steps[step_of(line.milliseconds)] += 1
 
     def to_wire(self) -> Outgoing:
-        """Without the empty steps at the end."""
+        """Return the counts for an answer, without empty steps at the end."""
         last = max((number for number, count in enumerate(self.steps) if count), default=-1)
         return {
             "requests": self.requests, "failed": self.failed, "cut": self.cut,
@@ -155,7 +156,7 @@ class LogReader:
         threading.Thread(target=self._receive, name="gateway log", daemon=True).start()
 
     def counts(self) -> Outgoing:
-        """All since `since`."""
+        """Return all counts since `since`."""
         with self._lock:
             servers: List[Outgoing] = [
                 {"service": service, "server": server, **found.to_wire()}

@@ -1,9 +1,9 @@
 """Refuses requests that change anything from a daemon whose database was restored elsewhere since;
 the list of such requests.
 
-A daemon that was restored from a backup takes a higher number, its generation, and has it written
-down here. The one that it follows may still run somewhere: whatever would change anything here is
-refused it from then on.
+A daemon that is restored from a backup takes a higher number, its generation, and records it on
+each host. The earlier daemon may still run somewhere. From then on the host refuses all its
+requests that would change something.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _MARK = re.compile(r"[0-9a-f]{0,128}")
 _MOST_BYTES = 4096
 _MOST = 2**53
 FIRST = 1
-"""The number of a daemon that was never restored. No file is written for it, so that it can look at
-a host with a full disk."""
+"""The generation of a daemon that was never restored. It is not written to a file, so that the
+daemon can look at a host whose disk is full."""
 CHANGING = frozenset((
     "claim", "bind", "release", "gc", "gc.checkpoints", "run.keep", "run.forget", "kept.forget",
     "clean", "job.create", "job.place", "job.start", "job.signal", "job.stop", "job.remove",
@@ -35,7 +35,7 @@ class Generation(NamedTuple):
     """A daemon's number, and a mark that only that daemon can have made."""
 
     number: int
-    """0: an agent without a generation, which may only read."""
+    """0: the agent has no generation, and may only read."""
     mark: str
 
 
@@ -68,8 +68,8 @@ class Generations:
             self.check()
 
     def take(self) -> None:
-        """Record the own generation, if it is newer; durable when this returns. Call it with the
-        daemon's lock held: then no newer one is written meanwhile."""
+        """Record this daemon's generation if it is newer; it is on the disk when this returns. The
+        caller holds the daemon's lock, so that no newer one is written meanwhile."""
         self.admit()
         found = self._found()
         if self._own.number <= (FIRST if found is None else found.number):

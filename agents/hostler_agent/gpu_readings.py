@@ -1,5 +1,5 @@
-"""Which values are measured of a GPU at each look (load, temperature, power, ...): NVML's function
-and buffer for each."""
+"""Which values of a GPU are read at each look (load, temperature, power, ...): NVML's function and
+buffer for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Function = Callable[..., int]
 Number = Union[ctypes.c_uint, ctypes.c_ulonglong]
 Holder = Union[ctypes.Structure, Number]
 Gauge = Callable[[Handle], Tuple[int, Optional[float]]]
-"""Gives NVML's code and, if that is 0, the value."""
+"""Reads one value: returns NVML's code and, if the code is 0, the value."""
 
 
 def absent(*_args: object) -> int:
@@ -25,7 +25,7 @@ def absent(*_args: object) -> int:
 
 
 def get(lib: ctypes.CDLL, *names: str) -> Function:
-    """The first of these functions that the driver has."""
+    """The first of these functions that the driver has; `absent` if it has none."""
     for name in names:
         if hasattr(lib, name):
             function: Function = getattr(lib, name)

@@ -17,7 +17,8 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 from hostler_agent.json_values import Json, Message, Outgoing, tables
 
 DOCKER_TIMEOUT = 600.0
-"""Seconds without a byte during transfers: Docker may be writing an image, for example."""
+"""Seconds without a byte during transfers. It is long because Docker may be writing an image, for
+example."""
 MAX_BODY = 64 * 1024 * 1024
 _STEP = 1.0
 _ODD = "Docker gave an answer that cannot be read (%s)"
@@ -32,7 +33,8 @@ class HttpError(Exception):
 
 
 def socket_path() -> Optional[str]:
-    """The Docker (or Podman) socket to use: `DOCKER_HOST`, the system's, this user's own."""
+    """The path of the Docker (or Podman) socket: from `DOCKER_HOST`, the system's, or this user's
+    own; None if there is none."""
     host = os.environ.get("DOCKER_HOST", "")
     if host.startswith("unix://"):
         return host[len("unix://") :]
@@ -85,18 +87,19 @@ class Connection:
         self._socket.close()
 
     def peer(self) -> bytes:
-        """The listener: pid, uid and gid as packed by the kernel; b"" if unknown."""
+        """The kernel's packed pid, uid and gid of the listening process; b"" if unknown."""
         try:
             return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         except (OSError, AttributeError):
             return b""
 
     def get(self, path: str) -> Message:
-        """The object that answers a GET."""
+        """GET the object at a path."""
         return _object(path, self.stream("GET", path))
 
     def get_list(self, path: str) -> List[Message]:
-        """The list of objects that answers a GET; null is an empty one in Go."""
+        """GET the list of objects at a path; null counts as an empty list, because Go writes it
+        so."""
         value = _parsed(path, self.stream("GET", path)) or []
         found = tables(value)
         if not isinstance(value, list) or len(found) < len(value):
@@ -104,7 +107,7 @@ class Connection:
         return found
 
     def post(self, path: str, value: Outgoing) -> Message:
-        """The object that answers a POST of one."""
+        """POST an object; return the object that answers."""
         return _object(path, self.send_json(path, value))
 
     def send_json(self, path: str, value: Outgoing) -> Iterator[bytes]:
@@ -170,8 +173,8 @@ class Connection:
         return data
 
     def _wait(self) -> None:
-        """Wait for data, at most for the read timeout. The read itself then has its own timeout:
-        twice the time at most."""
+        """Wait for data, at most for the read timeout. The read itself then has the same timeout
+        again, so both together take at most twice as long."""
         if self._waiting is None:
             return
         until = time.monotonic() + (self._socket.gettimeout() or 0.0)

@@ -1,8 +1,8 @@
 """Loads an image into Docker: an archive of cached blobs and small files, with limits of their
 number, sizes and names.
 
-The blobs were verified when they came. Which of them the archive has, the daemon says; their names
-in it follow from their digests, so that nothing a host or a person said becomes a path.
+The blobs were verified when they were received. The daemon chooses the blobs of the archive. Their
+names in it are made from their digests, so no text from a host or person becomes a path.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def socket_to_use() -> str:
 
 
 def load(frames: Iterable[wire.Frame], folders: Folders, connection: Connection) -> None:
-    """Read the list of files, have Docker load them, and forward Docker's output."""
+    """Read the list of files, let Docker load them, and forward Docker's output."""
     try:
         entries = _entries(frames, folders)
         size = sum(_BLOCK + _padded(entry.size) for entry in entries) + 2 * _BLOCK
@@ -126,7 +126,8 @@ def _content(entry: Entry) -> Iterator[bytes]:
 
 
 def _header(entry: Entry) -> bytes:
-    """Of a plain file, as ustar; a size of 8 GiB or more in the binary form of GNU."""
+    """The tar header of a plain file in ustar format; a size of 8 GiB or more is in GNU's binary
+    form."""
     size = b"%011o\0" % entry.size
     if entry.size >= 8**11:
         size = b"\x80" + entry.size.to_bytes(11, "big")

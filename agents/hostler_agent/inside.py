@@ -1,10 +1,10 @@
 """Checks paths inside containers before Docker reads or writes them as root: which links, mounts
-and shared folders are refused. Docker reads and writes them for us: as root, through links and
-mounts.
+and shared folders are refused.
 
-So each folder on the way is looked at first, and a link is refused. That check holds where nothing
-can change the folders between it and what follows: in a container that does not run, outside what
-the host or other containers share with it.
+Docker reads and writes as root, and follows links and mounts. So each folder on the path is checked
+first, and a link is refused. The check is valid only if nothing can change these folders
+afterwards: in a container that does not run, outside folders that the host or other containers
+share with it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ALIVE = ("running", "paused", "restarting")
 
 
 class Seen(NamedTuple):
-    """The entry at a path in a container, links not followed."""
+    """The entry at a path in a container; links are not followed."""
 
     link: bool
     plain: bool
@@ -66,7 +66,7 @@ def is_alive(found: Message) -> bool:
 
 
 def place(path: str) -> str:
-    """The absolute path of one that is relative to the working folder."""
+    """Return the absolute path of a path relative to the working folder."""
     # The start folder of the command may differ: a stage may have its own `workdir`.
     relative = check_relative(path)
     return os.path.join(WORK, relative) if relative else WORK

@@ -25,12 +25,12 @@ STARTED_UP = "hostler.started_up"
 """Added to Docker's own state: when its first process began, in seconds since boot."""
 _UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{1,100}")
 _MAX_TEXT = 4096
-"""Characters that the daemon keeps of a text."""
+"""Limit of a text in characters: the daemon keeps no more."""
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 def epoch(text: Json) -> Optional[float]:
-    """Docker's time as seconds since the epoch; None for its year 1, which means never."""
+    """Docker's time as seconds since 1970; None for its year 1, which means never."""
     match = _TIME.match(text) if isinstance(text, str) else None
     if match is None or int(match[1]) < 1970:
         return None
@@ -45,12 +45,12 @@ def epoch(text: Json) -> Optional[float]:
 
 
 def state_of(inspect: Message) -> Message:
-    """Whether and how an inspected container runs."""
+    """The state in an inspected container: whether and how it runs."""
     return table(inspect.get("State"))
 
 
 def labels_of(inspect: Message) -> Message:
-    """Its labels."""
+    """The labels of an inspected container."""
     return table(table(inspect.get("Config")).get("Labels"))
 
 
@@ -148,8 +148,8 @@ def _add_details(result: Workload, labels: Message, state: Message, inspect: Mes
 
 
 def add_start(ref: str, found: Message, proc: Proc) -> None:
-    """Add when the container's first process began, if /proc shows that same process: Docker
-    reports its start only by the wall clock, which people change."""
+    """Add when the container's first process began, if /proc shows the same process. Docker reports
+    the start only by the wall clock, which people change."""
     state = state_of(found)
     pid = state.get("Pid")
     if isinstance(pid, int) and pid > 0 and proc.container(pid) == ref:
@@ -157,7 +157,7 @@ def add_start(ref: str, found: Message, proc: Proc) -> None:
 
 
 def as_inspected(item: Message) -> Message:
-    """A created container from the list, in the form of an inspect."""
+    """Return a container of the list that has not started, in the form of an inspect."""
     names = [str(name) for name in items(item.get("Names")) if str(name).count("/") <= 1]
     return {
         "Id": item.get("Id"),

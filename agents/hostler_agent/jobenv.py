@@ -1,6 +1,8 @@
 """Environment variables of a process job (those kept of the login, PATH, metrics file), and the
-commands before its own: virtual environment, modules, conda. Pure but for looking which folders are
-here, and whether there is a requirements file."""
+commands before its own: virtual environment, modules, conda.
+
+Pure, except for checks which folders exist here and whether there is a requirements file.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,9 @@ def environment(
     work: str,
     gpu_indices: Sequence[int],
 ) -> Dict[str, str]:
-    """All variables of a job: a few of the login's, Hostler's own, and the given ones, which
-    override both.
-
-    The given ones cannot change the variables that name the attempt, its folders and its GPUs.
-    """
+    """All variables of a job: a few of the login's, Hostler's own, and the given ones. The given
+    ones override the others, except the variables that name the attempt, its folders and its
+    GPUs."""
     env = {name: login[name] for name in _KEPT if name in login}
     env.setdefault("PATH", _PATH)
     env["HOSTLER_RUN"] = created.run_id
@@ -51,7 +51,7 @@ def environment(
 
 
 def _seen_here(given: Mapping[str, str], path: str) -> Dict[str, str]:
-    """The given variables without environments and search folders of another machine."""
+    """The given variables, without environments and PATH folders that do not exist here."""
     env = dict(given)
     for names in (("VIRTUAL_ENV",), ("CONDA_PREFIX", "CONDA_DEFAULT_ENV")):
         if names[0] in env and not os.path.isdir(env[names[0]]):
@@ -68,7 +68,7 @@ def prepared_command(
     argv: Sequence[str], payload: Message, job: str, venvs: str, keep: Sequence[str]
 ) -> List[str]:
     """The command that first prepares the requested environment, and then executes `argv`. `keep`:
-    variables that stay as they are. Raises Refusal."""
+    names of variables that must not change. Raises Refusal."""
     venv = optional_text(payload, "venv")
     if venv:
         wanted = os.path.normpath(os.path.join(optional_text(payload, "cwd") or "", venv))

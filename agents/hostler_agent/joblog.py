@@ -1,8 +1,8 @@
 """Writes and rotates a job's log: files named by their first offset, of which the newest two are
 kept.
 
-`log.0`, then `log.536870912`, ...: a reader's offset counts all bytes ever written, and a rename
-is never needed.
+The files are `log.0`, then `log.536870912`, and so on. An offset counts all bytes ever written, and
+no file is renamed.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Reader:
     def __init__(self, folder: str, offset: int) -> None:
         self._folder = folder
         self.offset = offset
-        """Of the next byte."""
+        """Offset of the next byte."""
         self._base: Optional[int] = None
         self._descriptor: Optional[int] = None
 

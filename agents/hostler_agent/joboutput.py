@@ -51,7 +51,7 @@ class JobOutput:
         if errors is not None:
             self._pipes.append(_Pipe(errors))
         self.is_full = False
-        """The log could not take the last bytes."""
+        """Whether the log could not store the last bytes."""
 
     @property
     def out(self) -> int:
@@ -70,7 +70,8 @@ class JobOutput:
             os.close(pipe.end)
 
     def started(self) -> None:
-        """Close the other ends of the pipes here: only the job holds them from now on."""
+        """Close the job's ends of the pipes in this process: from now on only the job holds
+        them."""
         for pipe in self._pipes:
             pipe.started()
 
@@ -80,7 +81,7 @@ class JobOutput:
             poller.register(pipe.end, select.POLLIN)
 
     def pump(self, poller: select.poll) -> None:
-        """Write the present output."""
+        """Copy the output that is available now."""
         for pipe in self._pipes:
             self._pump(pipe, poller)
 

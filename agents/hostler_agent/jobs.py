@@ -32,7 +32,7 @@ from hostler_agent.shim import Spec
 from hostler_agent.spawner import Spawner
 
 SETUP_GRACE = 5.0
-"""Seconds between TERM and KILL for a setup whose attempt is over."""
+"""Seconds between TERM and KILL for a setup whose attempt has ended."""
 _MOST_MADE = 1000
 _ENGINE = "EngineError"
 _FIELDS = (
@@ -59,7 +59,7 @@ class Jobs:
         self._stopper = Stopper(self._proc, boot_id)
         self._starting = threading.Lock()
         self.table = JobTable(folders.jobs, boot_id, self._proc)
-        """What looks show; for the main loop."""
+        """The jobs that looks show; only the main loop uses it."""
 
     def _load(self, attempt: str) -> Job:
         job = journal.load(self._folders.job(attempt))
@@ -68,7 +68,7 @@ class Jobs:
         return job
 
     def inspect(self, attempt: str) -> Optional[Workload]:
-        """The workload now, or None."""
+        """The job's workload now; None if there is no such job."""
         job = journal.load(self._folders.job(attempt))
         return None if job is None else self._now(job)
 
@@ -77,10 +77,8 @@ class Jobs:
         return os.path.join(self._folders.job(attempt), "work")
 
     def metrics(self, attempt: str, ask: Wanted) -> Piece:
-        """A piece of the job's metrics file; see `metricpiece.piece`.
-
-        A job that can write the file can put anything there: only a plain file is read.
-        """
+        """Read new lines of the job's metrics file; see `metricpiece.piece`. The job can put
+        anything in its place, so only a plain file is read."""
         path = os.path.join(self.work_folder(attempt), METRICS)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -112,7 +110,7 @@ class Jobs:
         return told
 
     def create(self, payload: Message) -> Dict[str, str]:
-        """Create the job's folder (idempotent)."""
+        """Create the job's folder. No error if it exists."""
         attempt = check_attempt(payload.get("attempt_id"))
         _check_created(payload)
         folder = self._folders.job(attempt)
@@ -158,8 +156,8 @@ class Jobs:
             writer.close()
 
     def start(self, payload: Message, login: Mapping[str, str]) -> Tuple[Workload, Optional[str]]:
-        """Start the process, unless it was started before; the workload, and the process to bind
-        its leases to. With the fields of `create` under "create" the job is created first."""
+        """Start the process, unless it was started before. Returns the workload, and the process to
+        which its leases are bound. If the request has "create", the job is created first."""
         attempt = self.made(payload)
         with self._starting:
             job = self._load(attempt)
@@ -181,7 +179,8 @@ class Jobs:
         return self._now(job), job.bound
 
     def made(self, payload: Message) -> str:
-        """The attempt of a request, created first if the request has "create"."""
+        """Load the attempt of a request. If the request has "create", the attempt is created
+        first."""
         attempt = check_attempt(payload.get("attempt_id"))
         created = payload.get("create")
         if isinstance(created, dict):
@@ -189,8 +188,8 @@ class Jobs:
         return attempt
 
     def prepare(self, payload: Message, login: Mapping[str, str]) -> Outgoing:
-        """Start the setup of an attempt; returns its state. With the fields of `create` under
-        "create" the attempt is created first; without "setup" only the state is returned."""
+        """Start the setup of an attempt, and return its state. If the request has "create", the
+        attempt is created first; without "setup" only the state is returned."""
         attempt = self.made(payload)
         with self._starting:
             job = self._load(attempt)
@@ -268,8 +267,8 @@ class Jobs:
     def _surroundings(
         self, job: Job, payload: Message, login: Mapping[str, str], indices: List[int]
     ) -> Tuple[Dict[str, str], str]:
-        """The variables of a process of an attempt, and the folder where it starts. Its secrets are
-        written by then."""
+        """Return the variables of a process of an attempt, and the folder where it starts. Also
+        writes the attempt's secrets."""
         given = payload.get("env") or {}
         if not isinstance(given, dict):
             raise Refusal("env should be an object", "InputError")
@@ -283,7 +282,7 @@ class Jobs:
         return env, os.path.join(work, optional_text(payload, "cwd") or "")
 
     def _gpu_indices(self, job: Job, payload: Message) -> List[int]:
-        """The job's GPUs as NVML counts them at this moment."""
+        """Indices of the job's GPUs, as NVML counts them now."""
         uuids = job.created.gpus
         known = self._indices() if uuids else {}
         if uuids and not known:
@@ -294,8 +293,8 @@ class Jobs:
         return [known[uuid] for uuid in uuids]
 
     def _link_checkpoint(self, job: Job, work: str) -> None:
-        """Link the folder that survives retries to the place where the job expects its
-        checkpoint."""
+        """Link the checkpoint folder, which survives retries, to the place where the job expects
+        it."""
         relative, key = check_relative(job.created.checkpoint), job.created.checkpoint_key
         if not relative or not key:
             return
@@ -325,14 +324,15 @@ class Jobs:
             self._stopper.signal_group(job, number)
 
     def stop(self, attempt: str, grace: float) -> Workload:
-        """TERM, `grace` seconds, KILL, for all of the job's processes; the workload then."""
+        """Stop all processes of the job: TERM, `grace` seconds, KILL. Returns the workload
+        afterwards."""
         job = self._load(attempt)
         self._stopper.stop(job, grace)
         self.table.touch(attempt)
         return self.inspect(attempt) or job.workload(False, self._boot_id)
 
     def sweep(self, alive: Collection[str]) -> None:
-        """Remove what is left of attempts whose end was not reported."""
+        """Remove leftover folders of attempts that are not in `alive`."""
         nested.sweep(self._folders, alive)
 
     def remove(self, attempt: str) -> None:
@@ -355,7 +355,7 @@ class Jobs:
 
 
 def _make_folders(job: Job) -> None:
-    """Make the folders that the command may expect; a file of the source in such a place stays."""
+    """Make the folders that the command expects; a file of the source in such a place stays."""
     if job.created.make:
         from hostler_agent import beneath
 

@@ -15,11 +15,12 @@ from hostler_agent.journal import Job
 from hostler_agent.processes import Proc
 
 GRACE = 30.0
-"""Seconds between TERM and KILL where a request names none; the daemon names the stage's."""
+"""Seconds between TERM and KILL if a request gives none; the daemon's requests give the stage's
+time."""
 _TOLD = "stop-sent"
-"""A file in the job's folder: TERM was sent when it was written."""
+"""A file in the job's folder. Its time is when TERM was sent."""
 _DIE = 15.0
-"""Seconds that processes have to disappear after KILL."""
+"""Seconds that processes may take to disappear after KILL."""
 _ENGINE = "EngineError"
 
 
@@ -31,9 +32,9 @@ class Stopper:
         self._boot_id = boot_id
 
     def stop(self, job: Job, grace: float) -> None:
-        """TERM, `grace` seconds, KILL, for all of its processes, if it runs. If a daemon that lost
-        its connection requests it again, it sends no second TERM, which ends many programs at once:
-        it waits for the rest of the grace. Raises Refusal."""
+        """Stop all processes of the job if it runs: TERM, `grace` seconds, KILL. A daemon that lost
+        its connection may repeat the request. Then no second TERM is sent, because it ends many
+        programs at once, and only the rest of the grace is waited for. Raises Refusal."""
         if not job.running(self._proc, self._boot_id):
             return
         told = os.path.join(job.folder, _TOLD)
@@ -54,13 +55,13 @@ class Stopper:
         self._explain(job)
 
     def signal_group(self, job: Job, number: int) -> None:
-        """Send a signal to its process group, if its process is still there."""
+        """Send a signal to the job's process group, if its first process is still there."""
         if job.started is not None and self._same(job):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(job.started.pid, number)
 
     def _same(self, job: Job) -> bool:
-        """Whether its process is still the process that was started; False for a PID that was not
+        """Whether the process with the recorded PID is still the same one; False if no PID was
         recorded."""
         begun = job.started
         if begun is None or begun.pid <= 0 or begun.ticks is None:
@@ -72,8 +73,8 @@ class Stopper:
             file.write(text)
 
     def _explain(self, job: Job) -> None:
-        """Raises Refusal if it does not hang in the kernel: its end is unrecorded, or another user
-        runs it."""
+        """Raise Refusal with the reason why the job did not end: its end is not recorded yet, or it
+        runs as another user. No error if its processes hang in the kernel."""
         name = job.attempt_id
         job = journal.load(job.folder, job.home) or job
         if job.started is None:
@@ -89,7 +90,8 @@ class Stopper:
             raise Refusal(text, _ENGINE) from None
 
     def _signal_all(self, job: Job, number: int) -> None:
-        """The process group, and processes that left it but carry the attempt's name."""
+        """Signal the job's process group, and processes that left the group but have the attempt's
+        variables."""
         group = job.started.pid if job.started else 0
         # Listed before any gets the signal: a process that starts later belongs to their shutdown.
         others = self._tagged(job)
@@ -100,9 +102,9 @@ class Stopper:
                     os.kill(pid, number)
 
     def _tagged(self, job: Job) -> List[int]:
-        """Processes with the variables of the attempt. Another folder of this login (a daemon under
-        test, for example) may have an attempt of the same name: so the working folder must match,
-        too."""
+        """Processes with the variables of the attempt. Another folder of this login (of a daemon
+        under test, for example) may have an attempt of the same name, so the working folder must
+        match, too."""
         me, work = os.getuid(), os.path.join(job.home, "work")
         return [
             pid

@@ -15,7 +15,7 @@ from hostler_agent.probed import Probed
 from hostler_agent.processes import Proc
 
 SCAN_EVERY = 5.0
-"""Seconds between readings of all journals, to find unreported ends: jobs of other agents, and
+"""Seconds between readings of all journals, which find unreported ends: jobs of other agents, and
 shims that were killed."""
 
 
@@ -30,7 +30,7 @@ class JobTable:
         self._stamps: Dict[str, Tuple[int, int]] = {}
         self._running: Dict[str, bool] = {}
         self._kept: Dict[str, Mark] = {}
-        """Marks of ended jobs that stay here and that no list shows."""
+        """Marks of ended jobs that stay for their files; lists omit these jobs."""
         self._over: Optional[Set[str]] = None
         self._due = 0.0
         self._stamp = 0
@@ -41,7 +41,7 @@ class JobTable:
         """Running replicas of services, as of the last list."""
 
     def touch(self, attempt: str) -> None:
-        """This job changed: the next list reads its journal again."""
+        """Note that a job changed: the next list reads its journal again."""
         self._touched.add(attempt)
 
     def list(self) -> Tuple[List[Workload], List[Workload]]:
@@ -104,7 +104,7 @@ class JobTable:
         return told is not None
 
     def kept(self) -> List[Mark]:
-        """The marks of jobs that stay, as of the last list."""
+        """Marks of the jobs that stay for their files, as of the last list."""
         return list(self._kept.values())
 
     def _publish(self) -> Tuple[List[Workload], List[Workload]]:

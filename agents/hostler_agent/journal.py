@@ -1,8 +1,9 @@
 """A job's journal: JSON lines that only grow, the events in it, and how they become a workload
 (running, ended, exit code).
 
-created: what was asked for. started: PID, start ticks and boot, so that the process is found again
-and never mistaken for another. ended: how, forced to disk before it is reported.
+`created` holds the request. `started` holds PID, start ticks and boot, so that the process is found
+again and never confused with another. `ended` says how it ended, and is on the disk before it is
+reported.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def read(folder: str) -> List[Message]:
 
 
 class Created(NamedTuple):
-    """The request."""
+    """The request that created the job."""
 
     attempt_id: str = ""
     daemon_id: str = ""
@@ -81,11 +82,11 @@ class Created(NamedTuple):
     here: Optional[str] = None
     boot_id: Optional[str] = None
     service: Optional[Message] = None
-    """Its health check."""
+    """The health check of a service."""
 
 
 class Started(NamedTuple):
-    """Names the process and its supervisor for good."""
+    """Identifies the process and its supervisor for ever."""
 
     pid: int
     ticks: Optional[int]
@@ -95,12 +96,12 @@ class Started(NamedTuple):
     at: Optional[float] = None
 
     def event(self) -> Outgoing:
-        """As a line of the journal."""
+        """Return it as a line of the journal."""
         return {"event": "started", **self._asdict()}
 
 
 class Ended(NamedTuple):
-    """How it ended; None: unknown."""
+    """How a job ended; None: unknown."""
 
     at: Optional[float]
     exit_code: Optional[int] = None
@@ -108,17 +109,17 @@ class Ended(NamedTuple):
     oom_killed: bool = False
     error: Optional[str] = None
     late: bool = False
-    """It was ended at its limit."""
+    """Whether it was ended at its time limit."""
 
     def event(self) -> Outgoing:
-        """As a line of the journal, with the known fields."""
+        """Return the known fields as a line of the journal."""
         said = self._asdict().items()
         return {"event": "ended", **{k: v for k, v in said if v is not None and v is not False}}
 
 
 def created(event: Message) -> Created:
-    """The request in a line of the journal, or from the daemon. The job can write anything into its
-    journal."""
+    """Read the request from a line of the journal, or from the daemon. The job can write anything
+    into its journal."""
     grace = number(event.get("grace"))
     return Created(
         string(event.get("attempt_id")) or "",
@@ -139,7 +140,7 @@ def created(event: Message) -> Created:
 
 
 def started(event: Message) -> Started:
-    """The same of a start."""
+    """Read a start from a line of the journal."""
     return Started(
         integer(event.get("pid")) or 0, integer(event.get("ticks")),
         integer(event.get("shim")) or 0, integer(event.get("shim_ticks")),
@@ -156,7 +157,8 @@ def _ended(event: Message) -> Ended:
 
 
 class Job:
-    """The state from a journal, merged. `home`: the attempt's folder, if different."""
+    """The state of a job, from all events of its journal. `home`: the attempt's folder, if it
+    differs from `folder`."""
 
     def __init__(self, folder: str, events: Iterable[Message], home: str = "") -> None:
         self.folder = folder
@@ -166,7 +168,7 @@ class Job:
         self.started: Optional[Started] = None
         self.ended: Optional[Ended] = None
         self.port: Optional[int] = None
-        """Of a service."""
+        """The port of a service; None: it has none."""
         for event in events:
             kind = event.get("event")
             if kind == "created" and not self.is_made:
@@ -180,7 +182,7 @@ class Job:
 
     @property
     def attempt_id(self) -> str:
-        """The attempt, which also names the folder."""
+        """The attempt's id, which is also the name of its folder."""
         return os.path.basename(self.home)
 
     @property
@@ -191,7 +193,7 @@ class Job:
         return "%d:%d" % (self.started.shim, self.started.shim_ticks)
 
     def running(self, proc: Proc, boot_id: str) -> bool:
-        """It was started in this boot, has not ended, and its process is still the same."""
+        """Whether it was started in this boot, has not ended, and its process is still the same."""
         begun = self.started
         if begun is None or self.ended is not None or begun.boot_id != boot_id:
             return False
@@ -200,15 +202,15 @@ class Job:
         return any(ticks is not None and proc.same(pid, ticks) for pid, ticks in pairs)
 
     def is_over(self, proc: Proc, boot_id: str) -> bool:
-        """Nothing of it runs, and it will not start: a reboot may have come before its end was
-        recorded, or before its start."""
+        """Whether nothing of it runs or will start. A reboot may have come before its end, or its
+        start, was recorded."""
         if self.started is None:
             before = self.created.boot_id
             return self.ended is not None or (before is not None and before != boot_id)
         return not self.running(proc, boot_id)
 
     def workload(self, running: bool, boot_id: str) -> Workload:
-        """The workload in looks."""
+        """Return the workload for looks."""
         asked, begun, over = self.created, self.started, self.ended
         result: Workload = {
             "attempt_id": self.attempt_id, "daemon_id": asked.daemon_id, "runtime": "process",
@@ -249,7 +251,7 @@ def _add_end(result: Workload, over: Ended) -> None:
 
 
 def load(folder: str, home: str = "") -> Optional[Job]:
-    """The job in a folder, or None when there is none."""
+    """Load the job in a folder; None if there is none."""
     events = read(folder)
     job = Job(folder, events, home)
     return job if job.is_made else None

@@ -1,5 +1,8 @@
-"""Type-checked access to parsed JSON: values of the wrong type become None or empty. Docker's
-answers and files are read so; requests by `fields`, hosts by the daemon."""
+"""Type-checked access to parsed JSON: values of the wrong type become None or empty.
+
+For files and for Docker's answers. `fields` reads requests; the daemon has its own checks for
+hosts.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def integer(value: Json) -> Optional[int]:
 
 
 def number(value: Json) -> Optional[float]:
-    """A number of that size, no NaN; None for anything else."""
+    """A number of at most 64 bits, not NaN; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if abs(value) <= _MOST else None

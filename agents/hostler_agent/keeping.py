@@ -23,7 +23,7 @@ MOST_LISTED = 10_000
 
 
 class Mark(NamedTuple):
-    """The content of a mark or note."""
+    """The content of a mark (of a job) or a note (about a container)."""
 
     daemon_id: str
     ref: str
@@ -33,12 +33,13 @@ class Mark(NamedTuple):
     path: str
 
     def answer(self) -> Outgoing:
-        """The answer of the transfer that creates it."""
+        """Return the answer to the transfer that created it."""
         return {"files": self.files, "bytes": self.bytes, "path": self.path}
 
 
 def read(path: str) -> Optional[Mark]:
-    """A mark or note; None: missing or unreadable. The job can write anything there."""
+    """Read a mark or note; None if it is missing or unreadable. The job can write anything
+    there."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         with open(os.open(path, flags), "rb") as file:
@@ -55,17 +56,17 @@ def read(path: str) -> Optional[Mark]:
 
 
 def mark(path: str, told: Mark) -> None:
-    """Write one."""
+    """Write a mark or note."""
     write_file(path, json.dumps(told._asdict()).encode("ascii"), sync=True)
 
 
 def notes_folder(folders: Folders) -> str:
-    """Where the notes about containers lie."""
+    """The folder of the notes about containers."""
     return os.path.join(folders.base, "kept")
 
 
 class Notes:
-    """The notes about containers, for every look: read again after a change."""
+    """The notes about containers, for every look. They are read again after a change."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -87,7 +88,7 @@ class Notes:
         return self._known
 
     def forget(self, attempt: Json) -> None:
-        """Its container has been removed."""
+        """Forget the note about a container that was removed."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._folder, check_attempt(attempt) + ".json"))
 
@@ -99,8 +100,8 @@ def total(marks: Iterable[Mark], daemon_id: str) -> KeptRow:
 
 
 def keep(attempt: str, folders: Folders, until: float, pulse: Callable[[], None]) -> Mark:
-    """Mark a job that has ended to stay: its files, bytes, and where they lie. If repeated, only
-    the time changes. Raises Refusal."""
+    """Mark an ended job whose files stay, with their number, bytes and place. If it is marked
+    already, only the time changes. Raises Refusal."""
     told = _job(attempt, folders, until, pulse)
     from hostler_agent.shim import notify
 
@@ -140,7 +141,7 @@ def _drop_log(folder: str) -> None:
 
 
 class Kept(NamedTuple):
-    """One attempt that stays."""
+    """An ended attempt whose files stay on this host."""
 
     attempt_id: str
     runtime: str
@@ -148,7 +149,7 @@ class Kept(NamedTuple):
     exists: bool
 
     def to_json(self) -> Outgoing:
-        """As it is listed."""
+        """Return it as an entry of the list."""
         told = {k: v for k, v in self.mark._asdict().items() if k != "daemon_id"}
         return {
             **told, "attempt_id": self.attempt_id, "runtime": self.runtime, "exists": self.exists,
@@ -156,7 +157,7 @@ class Kept(NamedTuple):
 
 
 def jobs(folders: Folders, daemon_id: str) -> Iterator[Kept]:
-    """Process jobs of a daemon that are kept here."""
+    """Yield the process jobs of a daemon whose files stay here."""
     for name in _names(folders.jobs):
         told = read(os.path.join(folders.jobs, name, MARK))
         if told is not None and told.daemon_id == daemon_id:
@@ -165,7 +166,8 @@ def jobs(folders: Folders, daemon_id: str) -> Iterator[Kept]:
 
 
 def containers(folders: Folders, daemon_id: str) -> Iterator[Kept]:
-    """Containers of a daemon that are kept here; only Docker knows whether they exist."""
+    """Yield the containers of a daemon whose files stay here; only Docker knows whether they still
+    exist."""
     notes = notes_folder(folders)
     for name in _names(notes):
         told = read(os.path.join(notes, name)) if name.endswith(".json") else None
@@ -174,7 +176,7 @@ def containers(folders: Folders, daemon_id: str) -> Iterator[Kept]:
 
 
 def listed(folders: Folders, daemon_id: str, socket: Optional[str]) -> Outgoing:
-    """All attempts of a daemon that are kept here."""
+    """List all attempts of a daemon whose files stay here."""
     from hostler_agent.http import HttpError
 
     boxed = list(containers(folders, daemon_id))

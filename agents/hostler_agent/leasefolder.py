@@ -2,8 +2,8 @@
 lock in it, and says who can correct what is wrong.
 
 The owner of the folder, or of the one above it, may replace its content at any moment. So no step
-follows a link, everything below is reached by the descriptor of a folder that was looked at, and no
-mode is changed but that of a folder which this very call has made.
+follows a link, and everything below is opened through the descriptor of a checked folder. Modes are
+changed only on a folder that the same call has made.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.EPERM, errno.EACCES, errno.ENOTDI
 
 
 class Unusable(Refusal):
-    """Leases are unavailable at the moment: ask again, nothing has changed."""
+    """Leases are unavailable at the moment. Nothing has changed, so the caller may try again."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "Unreachable")
@@ -39,9 +39,9 @@ class Busy(Unusable):
 
 
 def open_folder(path: str, make: bool = False) -> int:
-    """A descriptor of the folder, for the caller to close.
+    """Open the folder; the caller closes the descriptor.
 
-    Raises FileNotFoundError when it is missing and must not be made, Unusable when it is unsafe.
+    Raises FileNotFoundError if it is missing and `make` is false, Unusable if it is unsafe.
     """
     parent = os.path.dirname(path)
     top = os.open(os.path.dirname(parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -63,7 +63,7 @@ def open_folder(path: str, make: bool = False) -> int:
 
 
 def _step(above: int, path: str, make: bool) -> int:
-    """The folder `path`, whose own folder is `above`."""
+    """Open the folder `path`, whose parent is open as `above`; make it if `make` is true."""
     name = os.path.basename(path)
     until = time.monotonic() + _MAKING_PATIENCE
     while True:
@@ -83,8 +83,8 @@ def _step(above: int, path: str, make: bool) -> int:
 
 
 def _make(above: int, name: str) -> None:
-    """Make a folder for all users. It gets its final name last, so that it is never visible with
-    another mode."""
+    """Make a folder for all users. It gets its final name last, so that no other process sees it
+    with a wrong mode."""
     own = ".%s.%s" % (name, os.urandom(8).hex())
     os.mkdir(own, 0o700, dir_fd=above)
     try:
@@ -111,8 +111,8 @@ def _open_to_all(folder: int) -> None:
 
 
 def _check_mode(folder: int, path: str, others: int) -> None:
-    """Raises Unusable if users could remove files of others: with any bit of `others` the folder
-    must be sticky; with all of them it must be open to all users."""
+    """Raise Unusable if users could remove files of others. A folder with any bit of `others` must
+    be sticky; one with all of them must be open to all users."""
     mode = os.fstat(folder).st_mode
     if mode & others and not mode & stat.S_ISVTX:
         wrong = True
@@ -125,7 +125,8 @@ def _check_mode(folder: int, path: str, others: int) -> None:
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[int]:
-    """Hold the lock of the folder `path`, made if need be; its descriptor. Raises Unusable."""
+    """Hold the lock of the folder `path`, which is made if missing. Yields the folder's descriptor.
+    Raises Unusable."""
     folder, lock = _locked(path)
     try:
         yield folder
@@ -181,7 +182,7 @@ def _lock(folder: int, path: str) -> int:
 
 
 def _who_holds(lock: int, table: str = "/proc/locks") -> str:
-    """For people, as far as the kernel shows it here."""
+    """Text for people: who holds the lock, as far as the kernel shows it here."""
     from hostler_agent.processes import Proc
 
     status = os.fstat(lock)
@@ -198,7 +199,7 @@ def _who_holds(lock: int, table: str = "/proc/locks") -> str:
 
 
 def check_lock(folder: int, path: str) -> None:
-    """Raises Unusable if there is a lock that this user cannot take."""
+    """Raise Unusable if there is a lock that this user cannot take."""
     try:
         os.close(reach(folder, LOCK))
     except FileNotFoundError:
@@ -207,8 +208,9 @@ def check_lock(folder: int, path: str) -> None:
 
 
 def reach(folder: int, name: str) -> int:
-    """A descriptor of a file in the folder that does not open it. Raises OSError, and Unusable
-    where something is mounted on it: access to a user's file system may hang for ever."""
+    """Return a descriptor (O_PATH) of a file in the folder, without opening the file. Raises
+    OSError, and Unusable if something is mounted on it: access to a user's file system may hang for
+    ever."""
     found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     if _mount_of(found) != _mount_of(folder):
         os.close(found)
@@ -217,7 +219,8 @@ def reach(folder: int, name: str) -> int:
 
 
 def open_plain(folder: int, name: str) -> int:
-    """Open a file in the folder for reading, no link and no mount. Raises OSError, Unusable."""
+    """Open a file in the folder for reading; links and mounts are refused. Raises OSError,
+    Unusable."""
     found = reach(folder, name)
     try:
         again = "/proc/self/fd/%d" % found
@@ -272,7 +275,7 @@ def _stat(folder: int, name: str) -> os.stat_result:
 
 
 def owner(folder: int, name: str) -> Optional[int]:
-    """The uid of a file in the folder, no link followed; None where it is gone or a mount."""
+    """The uid of a file's owner, without following a link; None if the file is gone or a mount."""
     try:
         return _stat(folder, name).st_uid
     except (OSError, Unusable):
@@ -281,7 +284,8 @@ def owner(folder: int, name: str) -> Optional[int]:
 
 @contextlib.contextmanager
 def explained(folder: int, name: str, path: str) -> Iterator[None]:
-    """Explains a kernel error about a file of the folder: which user can repair it."""
+    """Add to a kernel error about a file of the folder which user can repair it. Raises
+    Unusable."""
     try:
         yield
     except PermissionError as error:
@@ -300,7 +304,8 @@ def _explained(path: str, done: str, above: int) -> Iterator[None]:
 
 
 def _who_removes(folder: int, name: str) -> str:
-    """Users who may remove it from a sticky folder: its owner, the folder's owner, and root."""
+    """Text for people: who may remove the file from a sticky folder (its owner, the folder's owner,
+    root)."""
     above = os.fstat(folder).st_uid
     own = owner(folder, name)
     own = above if own is None else own
@@ -309,7 +314,7 @@ def _who_removes(folder: int, name: str) -> str:
 
 
 def owner_of(uid: int) -> str:
-    """The user for people, by name where this machine knows it."""
+    """The user for people: the name if this machine knows it, else the number."""
     from hostler_agent.processes import Users
 
     return "root" if uid == 0 else Users().name(uid)

@@ -2,10 +2,10 @@
 hours untouched), and limits of size and number.
 
 `<GPU uuid>.<uid>.json` is one lease. The folder is sticky, so that users cannot remove each other's
-files: a lease that is over, whose owner never came back, is therefore not removed by others but
-recognised as stale by what it says and by when its owner last touched it. That time is of a clock
-that cannot be set, since the wall clock may jump during a long pull. File owner and name must
-agree, so that a user can only ever forge leases of their own. Everything read here is hostile.
+files. If an owner abandons a lease, others do not remove it. They recognise it as stale by its
+content and by its owner's last touch. The time of a touch is from a clock that cannot be set,
+because the wall clock may jump during a long pull. The file's owner and its name must agree, so
+that users can forge leases only of their own. All content read here may be hostile.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ UNTOUCHED = 2 * 3600.0
 TOUCH_EVERY = 1800.0
 MAX_SIZE = 4096
 MOST_FILES = 8192
-"""Leases of the requested GPUs, of all users; with more files it is unknown who has leased what."""
+"""Limit of lease files of the requested GPUs, of all users; with more, the holders are unknown."""
 MOST_NAMES = 20_000
-"""Entries in the folder of any kind: reading so many takes less than a second."""
+"""Limit of entries of any kind in the folder: reading so many takes less than a second."""
 _SAMPLE = 1000
-"""If there are too many files, the owners of so many are counted."""
+"""If there are too many files, this many are examined to find who owns most of them."""
 MAX_OWNER = 64
-"""Letters of an owner's name."""
+"""Longest name of an owner, in characters."""
 # One name per GPU and user: "007" would be a second name for 7.
 _NAME = re.compile(r"([A-Za-z0-9-]{1,80})\.(0|[1-9][0-9]{0,9})\.json")
 _ID = re.compile(r"([A-Za-z0-9-]{1,80})\.(0|[1-9][0-9]{0,9})\.([0-9a-f]{12})")
@@ -45,15 +45,15 @@ _CONTAINER = re.compile(r"[0-9a-f]{64}")
 
 
 class Clocks(NamedTuple):
-    """A moment, in seconds."""
+    """A moment, in seconds of two clocks."""
 
     wall: float
     boot: Optional[float]
-    """Since boot, sleep included; None if the kernel has no such clock."""
+    """Seconds since boot, including sleep; None if the kernel has no such clock."""
 
 
 def clocks() -> Clocks:
-    """Now."""
+    """The present moment."""
     try:
         return Clocks(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
     except (AttributeError, OSError):
@@ -61,23 +61,23 @@ def clocks() -> Clocks:
 
 
 class Live(NamedTuple):
-    """Functions that tell whether a lease's work still runs."""
+    """Functions that check whether a lease's work still runs."""
 
     boot_id: str
     process: Callable[[int, int], Optional[bool]]
-    """(pid, start ticks): that same process runs; None if unknown."""
+    """Called with (pid, start ticks). Whether that same process runs; None: unknown."""
     container: Callable[[str], Optional[bool]]
-    """(container id): it runs; None if unknown."""
+    """Called with (container id). Whether it runs; None: unknown."""
 
 
 class Found(NamedTuple):
-    """A lease file that holds a lease."""
+    """A valid lease file."""
 
     lease: Lease
     stale: bool
-    """It no longer holds the GPU."""
+    """Whether the lease no longer holds the GPU."""
     uid: int
-    """Of the file: only this shows whose lease it is."""
+    """The uid of the file's owner: only this shows whose lease it is."""
     name: str
 
 
@@ -121,14 +121,14 @@ class Leases:
             os.close(folder)
 
     def stamp(self) -> Optional[int]:
-        """Changes when leases appear or disappear; None if there is no folder."""
+        """A value that changes when leases appear or disappear; None if there is no folder."""
         try:
             return os.stat(self.folder).st_mtime_ns
         except OSError:
             return None
 
     def problem(self) -> Optional[str]:
-        """Why no GPU can be leased at the moment; None: no known problem."""
+        """Why no GPU can be leased at the moment; None if there is no known problem."""
         try:
             with contextlib.suppress(FileNotFoundError), self._opened() as folder:
                 leasefolder.check_lock(folder, self.folder)
@@ -199,7 +199,7 @@ class Leases:
         return None
 
     def remove(self, lease_id: str) -> None:
-        """Return a lease of this user; without effect when it no longer exists."""
+        """Remove a lease of this user. No error if it no longer exists."""
         lease = self.own(lease_id)
         if lease is not None:
             with contextlib.suppress(FileNotFoundError), self._opened() as folder:
@@ -228,7 +228,7 @@ class Leases:
                         os.unlink(entry.name, dir_fd=folder)
 
     def of(self, daemon_id: str) -> List[Found]:
-        """This user's leases for a daemon, none marked stale."""
+        """This user's leases for a daemon. None of them is marked stale."""
         mine = self.list(NOTHING, ())
         return [found for found in mine if found.lease["daemon_id"] == daemon_id]
 
@@ -247,7 +247,7 @@ def _entries(folder: int, path: str) -> Iterator["os.DirEntry[str]"]:
 
 
 def _crowded(folder: int, path: str, what: str) -> leasefolder.Unusable:
-    """Names who made most of the files, judged by a sample of them."""
+    """The error for too many files: it names the user who owns most of a sample of them."""
     # A separate descriptor: copies of one descriptor share their position in the folder.
     again = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
@@ -269,8 +269,8 @@ NOTHING = Live("", lambda pid, ticks: True, lambda ref: None)
 
 
 def parse(data: bytes, gpu: str, uid: int) -> Optional[Tuple[Lease, Optional[float]]]:
-    """The lease in a file of that name, and the time of its last touch as written there; None for
-    any other content."""
+    """The lease in a file of that name, and the time of its last touch as written there; None if
+    the content is invalid."""
     if len(data) > MAX_SIZE:
         return None
     try:
@@ -305,7 +305,8 @@ def _moment(value: Json) -> Optional[float]:
 
 
 def plain_owner(text: str) -> str:
-    """The owner's name as leases hold it: short, and of few letters. Any user may write one."""
+    """The owner's name as leases hold it: shortened, with printable ASCII characters only. Any user
+    may write one."""
     return "".join(char if " " <= char <= "~" else "?" for char in text[:MAX_OWNER])
 
 
@@ -342,10 +343,8 @@ def is_stale(lease: Lease, age: float, live: Live, now: float) -> bool:
 
 
 def works(workload: Optional[str], live: Live) -> Optional[bool]:
-    """Whether the workload of a lease runs; None: unknown.
-
-    False when it is bound to nothing, or to a job that has not started yet (its attempt's name).
-    """
+    """Whether the workload of a lease runs; None: unknown. False if the lease is not bound yet, or
+    is bound only to the name of an attempt that has not started."""
     if workload is None:
         return False
     match = _PROCESS.fullmatch(workload)

@@ -22,7 +22,7 @@ _CORE = re.compile(rb"core(\.\d+)?")
 
 
 def folder_left_out(name: bytes, top: bool) -> Optional[str]:
-    """Why a folder of that name is left out; None: it is not."""
+    """Why a folder of that name is left out; None if it is not left out."""
     return (_AT_THE_TOP.get(name) if top else None) or _ANYWHERE.get(name)
 
 
@@ -54,7 +54,8 @@ class Globs:
         self._globs = [_parts(glob) for glob in globs]
 
     def matches(self, path: bytes) -> bool:
-        """Whether the path, or a folder above it, matches, and nothing below that is left out."""
+        """Whether a glob matches the path or a folder above it, and no part below that folder is
+        left out."""
         parts = path.split(b"/")
         return any(self._named(glob, parts) for glob in self._meant(parts))
 
@@ -122,7 +123,7 @@ def _after(glob: Sequence[bytes], reached: Iterable[int], part: bytes) -> "set[i
 
 
 def _is_shy(part: bytes) -> bool:
-    """Wildcards do not match it: it is hidden or left out."""
+    """Whether wildcards ignore the name: it is hidden, or usually left out."""
     return part.startswith(b".") or folder_left_out(part, False) is not None
 
 

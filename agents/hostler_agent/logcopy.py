@@ -24,7 +24,7 @@ _LONGEST = 10
 
 
 class LogCopy:
-    """Appends to the file, at most about `cap` bytes."""
+    """Appends to the second log file, at most about `cap` bytes."""
 
     def __init__(self, folder: str, path: str, cap: int) -> None:
         """Raises OSError."""
@@ -38,7 +38,7 @@ class LogCopy:
             self._descriptor = None
 
     def write(self, data: bytes) -> None:
-        """Append; from the first failure on, nothing."""
+        """Append data. After the first failure, nothing more is written."""
         if self._descriptor is None:
             return
         view = memoryview(data)[: self._left]
@@ -58,7 +58,8 @@ def copy_of(
     pattern: str, cwd: str, env: Mapping[str, str], cap: int, log: Writer,
     opened: contextlib.ExitStack,
 ) -> Optional[LogCopy]:  # fmt: skip
-    """The second file of a job's log, closed with `opened`; if there is none, the log says why."""
+    """Open the second file of a job's log; `opened` closes it. If that fails, write the reason to
+    the log and return None."""
     try:
         copy = LogCopy(cwd, named(pattern, env), cap)
     except (OSError, ValueError) as error:  # ValueError: this host's encoding cannot write the name
@@ -91,15 +92,15 @@ def _opened(folder: str, path: str) -> int:
 
 
 def _check(status: os.stat_result, path: str) -> None:
-    """Raises OSError for a file of another user, or a link."""
+    """Raise OSError for a file of another user, or a link."""
     is_own = status.st_uid == os.geteuid() and status.st_nlink == 1
     if not (stat.S_ISREG(status.st_mode) and is_own):
         raise PermissionError(1, "is no plain file of this login", path)
 
 
 def named(pattern: str, env: Mapping[str, str]) -> str:
-    """The path that a pattern means for a job with these variables. Each `%x` is one name: its
-    value makes no folders. Raises OSError for a pattern that leads out of the folder."""
+    """The path that a pattern means for a job with these variables. A slash in the value of a
+    pattern such as `%x` becomes "_". Raises OSError if the path leads out of the folder."""
     path = _PLACE.sub(lambda match: _value(match[2], match[1], env), pattern)
     parts = path.split("/")
     if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):

@@ -11,7 +11,7 @@ from hostler_agent.sending import send, send_data
 
 
 def log(mode: Message, folders: Folders) -> None:
-    """From an offset to its end. Raises Refusal."""
+    """Send the log from an offset to its present end. Raises Refusal."""
     attempt = text(mode, "attempt_id")
     folder = folders.job(attempt)
     if journal.load(folder) is None:
