@@ -1,8 +1,8 @@
 """The fields of a look, section by section (GPUs, processes, disks, leases, ...), for agent and
 daemon: a new measured value is a field here.
 
-A row is sent as a list in the order of its fields, and the daemon checks it by their types. So one
-more value of a GPU is one more field here, read in `nvml`, and of the same name in the daemon's
+A row is sent as a list in the order of its fields, and the daemon checks their types. A new value
+of a GPU needs one more field here, which `nvml` reads, and a field of the same name in the daemon's
 model.
 """
 
@@ -14,7 +14,7 @@ from hostler_agent.json_values import Outgoing
 
 
 class GpuName(NamedTuple):
-    """What a GPU is."""
+    """Properties of a GPU that never change."""
 
     uuid: str
     number: int
@@ -25,7 +25,7 @@ class GpuName(NamedTuple):
 
 
 class GpuValues(NamedTuple):
-    """What is measured at every look."""
+    """Values that are read at every look."""
 
     memory_used: Optional[float] = None
     """MiB."""
@@ -38,7 +38,7 @@ class GpuValues(NamedTuple):
 
 
 class GpuSlow(NamedTuple):
-    """What changes slowly, and what is wrong."""
+    """Values that change slowly, and the problem of a GPU."""
 
     ecc_errors: Optional[int] = None
     throttle: Tuple[str, ...] = ()
@@ -52,15 +52,16 @@ class StrayUse(NamedTuple):
     """The report on a process that uses a GPU which its job was not given."""
 
     in_tree: bool
-    """It was started below the job's shim, and has a GPU open; else it may be another's."""
+    """Whether the process was started below the job's shim, and has a GPU open; if not, it may
+    belong to another program."""
     load: Optional[int] = None
-    """Percent of the GPU's time that it used since the last look."""
+    """Percent of the GPU's time that the process used since the last look; None: unknown."""
     visible: Optional[str] = None
-    """Its CUDA_VISIBLE_DEVICES when it was started."""
+    """The process's CUDA_VISIBLE_DEVICES when it was started; None: unknown or not set."""
 
 
 class GpuProcess(NamedTuple):
-    """A process on a GPU; None: unknown."""
+    """A process on a GPU. None in a field: unknown."""
 
     pid: int
     kind: str
@@ -118,18 +119,18 @@ class ClockRow(NamedTuple):
 
 
 class HealthRow(NamedTuple):
-    """The last answer of a service's replica."""
+    """The last health check of a service's replica."""
 
     attempt_id: str
     ok: bool
     since: float
-    """Since when, in seconds since boot."""
+    """When `ok` took its present value, in seconds since boot."""
     said: str
-    """What was wrong; empty if it is healthy."""
+    """The problem as text; "" if the replica is healthy."""
 
 
 class Trouble(TypedDict):
-    """A sentence for each thing that cannot be read; None: no trouble."""
+    """A sentence for each part of the look that cannot be read; None: no problem."""
 
     gpu: Optional[str]
     docker: Optional[str]
@@ -147,7 +148,7 @@ class _Workload(TypedDict):
 
 
 class Workload(_Workload, total=False):
-    """One of Hostler's containers or processes, without unknown fields."""
+    """A container or process of Hostler, without unknown fields."""
 
     owner: Optional[str]
     created_only: bool
@@ -161,15 +162,15 @@ class Workload(_Workload, total=False):
     started_up: Optional[float]
     finished_at: Optional[float]
     port: int
-    """The port of a service, on loopback if there is no address."""
+    """The port of a service; on loopback if there is no `address`."""
     address: str
 
 
 class _Left(TypedDict):
     log: str
-    """Its output, in base64."""
+    """All output of the job, in base64."""
     metrics: bool
-    """It has written some."""
+    """Whether the job wrote a metrics file."""
 
 
 class Left(_Left, total=False):
@@ -203,21 +204,21 @@ class Lease(TypedDict):
 
 
 class SeenLease(Lease):
-    """A lease in a look."""
+    """A lease in a look, with its state."""
 
     stale: bool
     uid: int
-    """Of the file's owner, as `user`."""
+    """The uid of the lease file's owner; `user` is the name."""
     user: str
 
 
 class _Services(TypedDict, total=False):
     health: List[HealthRow]
-    """Only where a service has run."""
+    """Absent if no service has run on the host."""
 
 
 class Sections(_Services):
-    """A look."""
+    """All sections of a look."""
 
     boot: str
     names: List[GpuName]
@@ -227,7 +228,7 @@ class Sections(_Services):
     work: List[Workload]
     foreign: List[Foreign]
     leases: Sequence[Outgoing]
-    """`SeenLease` each."""
+    """Each is a `SeenLease`."""
     machine: MachineRow
     clock: ClockRow
     kept: KeptRow

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 _LEASES_EVERY = 30.0
 _SWEEP_EVERY = 60.0
 _MAX_NAME = 255
-"""Characters of a container's name, and of its image's."""
+"""Longest name of a container or image in a look, in characters."""
 _FEWEST = 32
-"""Processes of a GPU that are shown however many GPUs there are."""
+"""Processes that are shown for each GPU at least, however many GPUs there are."""
 _STUCK_STEP = 10
 _PROCESSES_SIZE = budget.PROCESSES.size
 
@@ -211,7 +211,7 @@ class Looks:
         return lease
 
     def _live_by_look(self) -> Live:
-        """Judges leases by the container lists of the last looks."""
+        """The functions that judge leases by the container lists of the last looks."""
         known = self._containers.problem is None
         running = {w["ref"] for w in self._containers.work if w["running"]}
         running |= {c.container_id for c in self._containers.foreign}
@@ -252,7 +252,8 @@ class Looks:
 
 
 def _clock() -> ClockRow:
-    """The wall clock, and the one since boot, which also counts while the machine sleeps."""
+    """The wall clock, and the clock since boot, which also counts the time that the machine
+    sleeps."""
     up = getattr(time, "CLOCK_BOOTTIME", None)
     since_boot = round(time.clock_gettime(up), 3) if up is not None else None
     return ClockRow(round(time.time(), 3), since_boot)
@@ -263,7 +264,8 @@ def _is_mine(lease: SeenLease) -> bool:
 
 
 def _told(section: Dict[str, List[GpuProcess]], commands: bool = True) -> Dict[str, List[Outgoing]]:
-    """The processes as they are sent, or without the texts that their users can make long."""
+    """The processes as they are sent; without the texts that other users can make long, if
+    needed."""
     return {
         uuid: [(one if commands else one._replace(command=None)).to_json() for one in found]
         for uuid, found in section.items()
@@ -286,7 +288,7 @@ def _slow_row(device: Device) -> GpuSlow:
 
 
 def problem_of(device: Device) -> Optional[str]:
-    """Why a GPU cannot take work, for people; None: healthy."""
+    """Why a GPU cannot take work, as text for people; None if it is healthy."""
     since = device.stuck_since
     if since is not None:
         # In steps, so that a hanging GPU does not change every look.

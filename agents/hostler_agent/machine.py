@@ -19,7 +19,8 @@ _GIB = 1024**3
 
 
 def boot_id(root: str = "/proc") -> str:
-    """Names this boot of the machine. If the kernel has no boot id, the boot time is used."""
+    """The id of this boot of the machine. If the kernel has no boot id, it is made from the boot
+    time."""
     try:
         with open(root + "/sys/kernel/random/boot_id") as file:
             return file.read().strip()
@@ -29,7 +30,7 @@ def boot_id(root: str = "/proc") -> str:
 
 
 def memory(root: str = "/proc") -> Tuple[Optional[int], Optional[int]]:
-    """Total and available bytes."""
+    """Total and available memory, in bytes."""
     found: Dict[str, int] = {}
     try:
         with open(root + "/meminfo") as file:
@@ -45,7 +46,8 @@ def memory(root: str = "/proc") -> Tuple[Optional[int], Optional[int]]:
 
 
 def disks(folders: Dict[str, str]) -> List[DiskSpace]:
-    """The file systems of "/" and of each runtime's folder, once even if several lie on one."""
+    """The file systems of "/" and of each runtime's folder. A file system with several of them is
+    listed once."""
     found: Dict[int, DiskSpace] = {}
     for runtime, path in [("", "/"), *folders.items()]:
         try:
@@ -60,19 +62,20 @@ def disks(folders: Dict[str, str]) -> List[DiskSpace]:
 
 
 class Machine:
-    """The `machine` section, renewed only when it has changed enough to be worth sending."""
+    """The `machine` section of a look. It is renewed only if it has changed enough to be worth
+    sending."""
 
     def __init__(self, folders: Callable[[], Dict[str, str]]) -> None:
         self._folders = folders
-        """Runtime -> where its workloads write. Local folders only: asking a dead network file
-        system would block."""
+        """Returns runtime -> folder that its workloads write to. Local folders only: asking a dead
+        network file system would block."""
         self._due = 0.0
         self._disks_due = 0.0
         self._disks: List[DiskSpace] = []
         self._section = MachineRow(None, None, None, [])
 
     def section(self) -> MachineRow:
-        """The same object while it is valid."""
+        """Return the section: the same object while it is valid."""
         now = time.monotonic()
         if now < self._due:
             return self._section
@@ -107,7 +110,7 @@ def _differs(old: MachineRow, new: MachineRow) -> bool:
 
 
 def _moved(old: Optional[float], new: Optional[float], step: float) -> bool:
-    """Whether a value appeared, disappeared, or differs by that much."""
+    """Whether a value appeared, disappeared, or changed by at least `step`."""
     if old is None or new is None:
         return old is not new
     return abs(new - old) >= step
@@ -156,8 +159,8 @@ def _os_name() -> Optional[str]:
 def docker_gpu(info: Message, paths: Tuple[str, ...] = ()) -> Optional[str]:
     """How containers get GPUs here: "nvidia", "cdi" or None, from Docker's /info.
 
-    Docker registers NVIDIA's driver when it finds the hook on its own PATH, which /info does not
-    contain; the usual places are checked instead.
+    Docker registers NVIDIA's driver if it finds the hook on its own PATH. /info does not contain
+    that PATH, so the usual places are checked instead.
     """
     if "nvidia" in table(info.get("Runtimes")):
         return "nvidia"
@@ -189,7 +192,7 @@ def _names_nvidia(folder: str) -> bool:
 
 
 def gpus_without_driver() -> bool:
-    """The machine has an NVIDIA display device, whatever NVML says."""
+    """Whether the machine has an NVIDIA display device, whatever NVML reports."""
     if os.path.exists("/dev/nvidia0"):
         return True
     folder = "/sys/bus/pci/devices"

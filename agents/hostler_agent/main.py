@@ -1,4 +1,4 @@
-"""Starts the agent: says that it is ready, reads the mode line, runs that mode, and ends the
+"""Starts the agent: reports that it is ready, reads the mode line, runs that mode, and ends the
 process at once."""
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main(version: str, base: str) -> None:
 
 
 def _end() -> None:
-    """End at once. All threads are daemons and nothing waits to be written. A normal exit costs as
-    much time as many transfers, and could crash if a thread hangs in NVML."""
+    """End the process at once: all threads are daemon threads, and no data remains to be written. A
+    normal exit takes as long as many transfers, and could crash if a thread hangs in NVML."""
     try:
         sys.stderr.flush()
     except OSError:

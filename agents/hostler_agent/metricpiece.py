@@ -10,22 +10,22 @@ from hostler_agent.json_values import Message, string
 
 SIZE = 1024 * 1024
 BACK = 4096
-"""Bytes before an offset that show whether the file is still the same."""
+"""Bytes before an offset. They show whether the file is still the same."""
 READ = SIZE + BACK
 Read = Callable[[int], bytes]
-"""Bytes of the file from an offset on: the whole rest, or at least `READ`."""
+"""Returns bytes of the file from an offset on: the whole rest, or at least `READ`."""
 
 
 class Wanted(NamedTuple):
-    """Where to continue."""
+    """The place in the file from which the requester continues."""
 
     offset: int
     rest: bool
-    """Nothing more will be written: a last line without a line end counts."""
+    """Whether no more lines will be written: then a last line without a line end counts."""
     within: bool
-    """The last piece ended within a line."""
+    """Whether the last piece ended within a line."""
     mark: str = ""
-    """The mark of the last piece, sent back."""
+    """The mark of the last piece, which the requester sends back; "": none."""
 
 
 class Piece(TypedDict):
@@ -39,7 +39,7 @@ class Piece(TypedDict):
 
 
 def wanted(payload: Message) -> Wanted:
-    """From a request. Raises Refusal."""
+    """Parse a request. Raises Refusal."""
     return Wanted(
         whole(payload, "offset"), payload.get("rest") is True, payload.get("within") is True,
         string(payload.get("mark")) or "",
@@ -52,8 +52,8 @@ def nothing(ask: Wanted) -> Piece:
 
 
 def piece(ask: Wanted, size: int, mtime: float, read: Read) -> Piece:
-    """`text` from the offset on and where the `next` piece begins. That is 0 if the file is not the
-    same as before: it is shorter, or the bytes before the offset differ."""
+    """Return `text` from the offset on, and the offset of the `next` piece. `next` is 0 if the file
+    has been replaced: it is shorter, or the bytes before the offset differ."""
     answer: Piece = {"text": "", "next": ask.offset, "mtime": mtime, "size": size, "mark": ask.mark}
     when, _, digest = ask.mark.partition(" ")
     # Rewritten lines may have the same length as the old ones.
@@ -71,7 +71,7 @@ def piece(ask: Wanted, size: int, mtime: float, read: Read) -> Piece:
 
 
 def _goes_on(before: bytes, digest: str, within: bool) -> bool:
-    """Whether the bytes before the offset are those that were read: by their digest, if known."""
+    """Whether the bytes before the offset are still the same, by their digest if that is known."""
     if digest:
         return _digest(before) == digest
     return bool(before) and (before[-1:] == b"\n" or within)
@@ -84,7 +84,7 @@ def _digest(data: bytes) -> str:
 
 
 def _lines(data: bytes, rest: bool) -> bytes:
-    """All complete lines; a line that is larger than a piece comes in parts."""
+    """All complete lines. A line that is longer than a piece is sent in parts."""
     end = data.rfind(b"\n") + 1
     if len(data) < SIZE:
         return data if rest else data[:end]

@@ -8,10 +8,8 @@ from typing import List, Optional, Tuple
 
 
 def shared(path: str, table: str = "/proc/self/mountinfo") -> Optional[bool]:
-    """Whether the mount that holds `path` is shared or a slave; None if that cannot be read.
-
-    Docker refuses a bind with propagation from any other.
-    """
+    """Whether the mount that holds `path` is shared or a slave; None if unknown. Docker refuses a
+    bind with propagation from any other mount."""
     fields = _holding(path, table)
     if fields is None:
         return None
@@ -19,14 +17,14 @@ def shared(path: str, table: str = "/proc/self/mountinfo") -> Optional[bool]:
 
 
 def root_of(path: str, table: str = "/proc/self/mountinfo") -> Tuple[str, str]:
-    """Where the file system that holds `path` is mounted, and which folder of it is; two empty
-    texts if that cannot be read."""
+    """The mount point of the file system that holds `path`, and the folder of it that is mounted
+    there; two empty texts if unknown."""
     fields = _holding(path, table)
     return ("", "") if fields is None else (fields[4], _plain(fields[3]))
 
 
 def any_in(path: str, table: str = "/proc/self/mountinfo") -> bool:
-    """Whether anything is mounted on a folder or in it, by the kernel's table: the folder itself is
+    """Whether anything is mounted on a folder or in it, by the kernel's table. The folder itself is
     not accessed."""
     real = os.path.realpath(path)
     with open(table, encoding="utf-8", errors="surrogateescape") as file:

@@ -19,16 +19,17 @@ from typing import Collection, Dict, Iterator, List, Optional, Sequence
 from hostler_agent.folders import Folders, Refusal, check_attempt, remove_deep
 
 VARIABLE = "HOSTLER_NESTED"
-"""Names the folder for the commands of the stage."""
+"""The variable that gives the stage's commands this folder."""
 LARGEST = 96 * 1024
-"""Bytes of a request."""
+"""Longest request, in bytes."""
 _MOST = 4
-"""Requests of one attempt in an answer; of all attempts together ten times as many."""
+"""Limit of requests of one attempt in an answer; the limit for all attempts together is ten times
+as high."""
 _MOST_ANSWER = 256 * 1024
 _OLD = 3600.0
-"""Seconds for which a folder always stays: its container may be created soon."""
+"""Seconds for which a new folder is never removed: its container may be created soon."""
 _NAMES = 1000
-"""Names that are read in a folder."""
+"""Limit of names that are read in a folder."""
 _REQUEST = re.compile(r"([A-Za-z0-9][A-Za-z0-9.]{0,39})\.request")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.]{0,39}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,14 +38,14 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def make(folders: Folders, attempt: str) -> str:
-    """The folder of an attempt, made where it is missing."""
+    """Make the folder of an attempt if it is missing; return its path."""
     path = _path(folders, attempt)
     os.makedirs(path, 0o700, exist_ok=True)
     return path
 
 
 def drop(folders: Folders, attempt: str) -> None:
-    """Remove the folder of an attempt; no error where there is none."""
+    """Remove the folder of an attempt. No error if there is none."""
     path = _path(folders, attempt)
     if os.path.lexists(path):
         import shutil
@@ -68,7 +69,7 @@ def sweep(folders: Folders, alive: Collection[str]) -> None:
 
 
 def requests(folders: Folders, attempts: Sequence[str]) -> List[Dict[str, str]]:
-    """Requests of these stages without an answer, a few of each stage."""
+    """Unanswered requests of these stages, a few of each stage."""
     found: List[Dict[str, str]] = []
     for attempt in attempts:
         with _opened(folders, attempt) as folder:
@@ -80,7 +81,7 @@ def requests(folders: Folders, attempts: Sequence[str]) -> List[Dict[str, str]]:
 
 
 def answer(folders: Folders, attempt: str, request: str, code: int, text: str) -> None:
-    """Answer a request, once. No error if the stage has ended, or withdrew the request."""
+    """Answer a request, once. No error if the stage has ended, or has withdrawn the request."""
     if not _ID.fullmatch(request):
         raise Refusal("%r is no id of a request" % request, "InputError")
     data = ("%d\n%s" % (code, text)).encode("utf-8", "replace")[:_MOST_ANSWER]
@@ -130,7 +131,8 @@ def _asked(folder: int, attempt: str) -> Iterator[Dict[str, str]]:
 
 
 def _read(folder: int, name: str) -> Optional[bytes]:
-    """The content of a small plain file; a larger one is cut, and its reader then refuses it."""
+    """The content of a small plain file; None for anything else. A larger file is cut, and the
+    daemon then refuses it."""
     try:
         descriptor = os.open(name, _READ, dir_fd=folder)
     except OSError:

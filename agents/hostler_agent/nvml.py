@@ -1,9 +1,9 @@
 """Reads GPUs through NVML: which errors mean a lost GPU, throttle reasons, MIG and prohibited mode,
 wording where NVML fails; `gpu_readings` lists the values.
 
-Functions are called through the library that pynvml has loaded, with its structures, but with
-prepared buffers instead of its wrappers: a look costs half of theirs. Every field may be None. The
-calls of one GPU may block for ever (a GPU that fell off the bus), so they are made by `sampler`.
+The functions are called through the library that pynvml has loaded, with pynvml's structures.
+Prepared buffers replace its wrappers, which halves the cost of a look. Every field may be None. The
+calls of one GPU may block for ever (a GPU that fell off the bus), so `sampler` makes them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ else:
     from hostler_agent.nvml_binding import pynvml
 
 OPEN_DEADLINE = 4.0
-"""Seconds that one GPU may take to be opened: without persistence mode it takes two."""
+"""Seconds in which a GPU must be opened: without persistence mode this takes two."""
 _NOT_SUPPORTED = {3, 13, 25}  # also: the function or its version is missing
 _LOST = {15: "lost", 16: "needs a reset"}
 _NOT_INSTALLED = "the NVIDIA driver's library libnvidia-ml.so.1 is not installed"
@@ -45,30 +45,30 @@ class Slow(NamedTuple):
     """Values that are read only every few seconds."""
 
     values: GpuSlow = GpuSlow()
-    """`problem`: what prevents use of the GPU and no reading shows."""
+    """`problem`: a fault that prevents use of the GPU, and that no other value shows."""
     power_limit: Optional[float] = None
     graphics: Tuple[Process, ...] = ()
 
 
 class Reading(NamedTuple):
-    """One GPU at one moment."""
+    """The values of one GPU at one moment."""
 
     values: GpuValues
     compute: Optional[Tuple[Process, ...]]
-    """None: NVML would not list them."""
+    """None: NVML did not list the processes."""
     problem: Optional[str]
     memory_supported: bool
     load: Optional[Dict[int, int]] = None
-    """PID -> percent, of processes that computed; None: NVML does not report it, or it was not
-    read."""
+    """PID -> percent of the GPU's time, of processes that computed; None: NVML does not report it,
+    or it was not read."""
 
 
 class Failed(Exception):
-    """NVML cannot be used; the message says why, for people."""
+    """NVML cannot be used; the message gives the reason, for people."""
 
 
 class Device:
-    """One GPU. `lock` is held while it is read; a reading may block forever."""
+    """One GPU. A reading holds `lock`, and may block for ever."""
 
     def __init__(self, index: int, handle: Handle, uuid: str, name: Optional[str]) -> None:
         self.index = index
@@ -78,15 +78,15 @@ class Device:
         self.slow = Slow()
         self.last: Optional[Reading] = None
         self.stuck_since: Optional[float] = None
-        """Monotonic time since when one call has not returned."""
+        """Monotonic time when a call began that has not returned; None: no call hangs."""
         self.answered = False
-        """It has answered at least once; the first time may take seconds."""
+        """Whether it has answered at least once; the first time may take seconds."""
         self.is_watched = False
-        """Read how much of the GPU's time each process uses."""
+        """Whether to read how much of the GPU's time each process uses."""
         self.lock = threading.Lock()
         self.handle = handle
         self.gone = "lost"
-        """What is wrong with it when there is no handle."""
+        """The problem of the GPU if there is no handle."""
         self._problem: Optional[str] = None
         self._unsupported: Set[str] = set()
         if handle is None:
@@ -100,7 +100,7 @@ class Device:
         self._lib = lib
 
     def read(self) -> Reading:
-        """The values of now. Never raises; may block."""
+        """Read the present values. Never raises; may block."""
         with self.lock:
             if self.handle is None:
                 self.last = Reading(GpuValues(), None, self.gone, True)
@@ -116,7 +116,7 @@ class Device:
             return reading
 
     def read_slow(self) -> None:
-        """Renew `slow`. Never raises; may block."""
+        """Read `slow` again. Never raises; may block."""
         with self.lock:
             if self.handle is None or (self.last is not None and self.last.problem):
                 return
@@ -183,7 +183,7 @@ class Device:
         return 0, holder.used >> 20
 
     def _failed(self, code: int, field: str, serious: bool = False) -> bool:
-        """Note a failed call; True when the GPU as a whole has failed."""
+        """Note a failed call. Returns True if the GPU as a whole has failed."""
         if code in _NOT_SUPPORTED:
             self._unsupported.add(field)
             return False
@@ -209,7 +209,7 @@ class Device:
 
 
 class _Lister:
-    """Lists processes with the newest version of the call that this driver has."""
+    """Lists processes by the newest version of the call that this driver has."""
 
     def __init__(self, lib: ctypes.CDLL, name: str) -> None:
         self._function, self._kind = absent, pynvml.c_nvmlProcessInfo_v2_t
@@ -226,7 +226,7 @@ class _Lister:
         self._reference = ctypes.byref(self._count)
 
     def read(self, handle: Handle, kind: str) -> Tuple[int, Tuple[Process, ...]]:
-        """NVML's code and the processes."""
+        """Return NVML's code and the processes."""
         while True:
             self._count.value = self._room
             code = self._function(handle, self._reference, self._array)
@@ -290,7 +290,7 @@ class Nvml:
         self.devices = [found.get(i) or _unheard(i, known) for i in range(count)]
 
     def changed(self) -> bool:
-        """The number of GPUs has changed, or a missing GPU may be back."""
+        """Whether the number of GPUs has changed, or a missing GPU may be back."""
         try:
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError:
@@ -313,7 +313,8 @@ def _device(index: int, known: Dict[str, Device]) -> Device:
 
 
 def _unheard(index: int, known: Dict[str, Device], why: str = "does not answer") -> Device:
-    """A GPU that cannot be opened: as it was known before, else only its index."""
+    """A GPU that cannot be opened: the known device if there is one, else a device with only an
+    index."""
     for device in known.values():
         if device.index == index:
             return device
@@ -323,7 +324,7 @@ def _unheard(index: int, known: Dict[str, Device], why: str = "does not answer")
 
 
 def _uuid_from_kernel(index: int) -> Optional[str]:
-    """The UUID that the driver remembers for a GPU that NVML cannot open any more."""
+    """The UUID that the driver remembers for a GPU that NVML can no longer open; None: unknown."""
     try:
         buses = sorted(os.listdir(_FRAMES))
         with open(os.path.join(_FRAMES, buses[index], "information")) as file:

@@ -1,5 +1,5 @@
 """Loads pynvml at its first use, because that takes as long as the start of Python, and without
-what pynvml would load and not use."""
+modules that pynvml would load but never use."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _UTIL = "ctypes.util"
 
 
 class _Util(types.ModuleType):
-    """Stands for `ctypes.util` while pynvml is loaded: that loads shutil, tempfile and 20 more.
-    pynvml takes this function from it and does not call it, because Linux finds NVML by its
-    name."""
+    """Replaces `ctypes.util` while pynvml is loaded, because `ctypes.util` loads shutil, tempfile
+    and 20 more modules. pynvml imports one function from it, and does not call it on Linux, where
+    it finds NVML by name."""
 
     @staticmethod
     def find_library(name: str) -> Optional[str]:
-        """As in the real module."""
+        """Like the function of the real module."""
         from ctypes import util
 
         return util.find_library(name)

@@ -1,8 +1,9 @@
 """Decides from the kernel's count whether a container that died in its first 5 seconds was killed
 for memory, for OOM kills that Docker does not report.
 
-containerd watches a container's memory only once it has started. One that goes over its limit in
-its first moments dies unwatched: killed by signal 9, and "OOMKilled" stays false for ever.
+containerd watches a container's memory only after the container has started. If a container exceeds
+its limit in its first moments, signal 9 kills it before the watch begins, and "OOMKilled" stays
+false for ever.
 """
 
 from __future__ import annotations
@@ -13,29 +14,31 @@ from hostler_agent.json_values import Message, table
 from hostler_agent.look_sections import Workload
 
 FIRST_MOMENTS = 5.0
-"""A lost report is only assumed for a container that lived less than so many seconds. Later the
-watch runs; and during a longer life the kernel may kill more other processes."""
+"""Seconds. A missing report is assumed only for a container that lived less than this. Afterwards
+the watch runs; and during a longer life the kernel may have killed other processes."""
 _KILLED = 137
 
 
 class Ooms:
-    """The count when each container was first seen, and the verdict at its end, given once."""
+    """For each container, the kernel's count when it was first seen, and the verdict at its end,
+    which never changes."""
 
     def __init__(self) -> None:
         self._before: Dict[str, int] = {}
         self._verdicts: Dict[str, bool] = {}
 
     def created(self, ref: str) -> None:
-        """A container was created and has not started."""
+        """Note that a container was created and has not started."""
         self._before.setdefault(ref, oom_kills())
 
     def gone(self, ref: str) -> None:
-        """A container was removed."""
+        """Forget a container that was removed."""
         self._before.pop(ref, None)
         self._verdicts.pop(ref, None)
 
     def unreported(self, inspect: Message, workload: Workload) -> bool:
-        """Whether the kernel killed an ended container at its memory limit, unseen by Docker."""
+        """Whether the kernel killed an ended container at its memory limit, and Docker did not
+        notice."""
         ref = workload["ref"]
         if ref not in self._verdicts and workload.get("exit_code") is not None:
             limited = bool(table(inspect.get("HostConfig")).get("Memory"))
@@ -46,7 +49,7 @@ class Ooms:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it booted."""
+    """How many processes the kernel has killed since boot because memory was short."""
     try:
         with open("/proc/vmstat") as file:
             for line in file:

@@ -1,7 +1,7 @@
 """Rewrites a tar stream so that every entry belongs to one user, before Docker unpacks it.
 
-Docker unpacks with the owners that a tar names, and archives in the cache name none. Standard
-library only, and no `tarfile`: headers are patched in place, so that the length stays the same.
+Docker gives each entry the owner that the tar names, and archives in the cache name none. Standard
+library only, without `tarfile`: headers are changed in place, so that the length stays the same.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def owned(pieces: Iterable[bytes], uid: int, gid: int) -> Iterator[bytes]:
 
 
 class _Blocks:
-    """Pieces of any size, read in requested sizes."""
+    """Reads a requested number of bytes from pieces of any size."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
         self._data = b""
 
     def take(self, size: int) -> bytes:
-        """So many bytes, fewer only at the end."""
+        """Return `size` bytes, fewer only at the end."""
         while len(self._data) < size:
             piece = next(self._pieces, None)
             if piece is None:
@@ -64,7 +64,7 @@ class _Blocks:
         return data
 
     def through(self, size: int) -> Iterator[bytes]:
-        """So many bytes, as they arrive."""
+        """Yield `size` bytes, as they arrive."""
         while size:
             if not self._data:
                 self._data = next(self._pieces, b"")
@@ -75,7 +75,7 @@ class _Blocks:
             yield piece
 
     def rest(self) -> Iterator[bytes]:
-        """All remaining bytes."""
+        """Yield all remaining bytes."""
         yield self._data
         yield from self._pieces
 

@@ -1,8 +1,9 @@
 """Whether paths of this host exist and are readable or shared, as this login sees them: how long a
 path may take to answer, and how many may hang.
 
-Who looks at a path of a file server that hangs may hang for hours, and those who ask do so again
-and again. So a thread of its own looks at each path, and no second one before that has come back.
+A check of a path may hang for hours if its file server hangs, and the daemon repeats its requests.
+So a separate thread checks each path, and no second thread checks the same path before the first
+returns.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from hostler_agent.folders import Refusal
 from hostler_agent.json_values import Json, table
 
 PATIENCE = 25.0
-"""Seconds that a request may take: less than the 30 s that the requester waits."""
+"""Seconds that a request may take: less than the 30 s for which the requester waits."""
 MOST_STUCK = 64
-"""Paths that may hang at once; a further path gets no thread."""
+"""Paths that may hang at the same time; a further path then gets no thread."""
 _MAX_PATHS = 256
 
 
 class Answer(TypedDict, total=False):
-    """The state of a path; `token_ok` if the request named a token."""
+    """The state of a path; `token_ok` only if the request named a token."""
 
     path: str
     real: str
@@ -39,14 +40,14 @@ class Answer(TypedDict, total=False):
 class _Look:
     def __init__(self) -> None:
         self.hangs = False
-        """The caller no longer waits for it."""
+        """Whether the caller has stopped waiting."""
         self.over = threading.Event()
         self.answer: Answer = {}
         self.error: Optional[Exception] = None
 
 
 class Paths:
-    """Looks at paths, for any thread."""
+    """Checks paths. Any thread may call it."""
 
     def __init__(
         self, look: Optional[Callable[[Json], Answer]] = None, patience: float = PATIENCE
@@ -57,8 +58,8 @@ class Paths:
         self._busy: Dict[str, _Look] = {}
 
     def stat(self, items: Json) -> List[Answer]:
-        """The state of each path; for items see `look_at`. Raises Refusal: the request is invalid,
-        or ("Unreachable") a path does not answer."""
+        """Return the state of each path; for items see `look_at`. Raises Refusal if the request is
+        invalid, or if a path does not answer ("Unreachable")."""
         if not isinstance(items, list) or len(items) > _MAX_PATHS:
             raise Refusal("paths should be a list of at most %d" % _MAX_PATHS, "InputError")
         paths = [_path_of(item) for item in items]
@@ -82,8 +83,8 @@ class Paths:
         return mine.answer
 
     def _begin(self, path: str, until: float) -> _Look:
-        """The right to look at the path, which one thread has at a time. The result of another
-        thread may be older than this request, so it does not count here."""
+        """Get the right to check the path, which one thread has at a time. The result of another
+        thread may be older than this request, so it is not used."""
         while True:
             with self._lock:
                 other = self._busy.get(path)
@@ -122,7 +123,8 @@ def _path_of(item: Json) -> str:
 
 
 def look_at(item: Json) -> Answer:
-    """One path, or {"path", "token": {"name", "content"}}: does the token lie in that folder?"""
+    """The state of one path. The item is a path, or {"path", "token": {"name", "content"}}: then
+    `token_ok` says whether the folder contains that token."""
     path = _path_of(item)
     result: Answer = {
         "path": path, "real": os.path.realpath(path),

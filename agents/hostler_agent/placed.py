@@ -1,8 +1,8 @@
 """The list of files that were unpacked into a job's working folder, and the quick check that none
 of them has changed since.
 
-[path, size, SHA-256, ctime in ns, inode]; of a link size is -1 and its target stands for the hash.
-Of lines about one path the last counts.
+A line is [path, size, SHA-256, ctime in ns, inode]. For a link, size is -1, and its target replaces
+the hash. If several lines name one path, the last one counts.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ COARSE = 0.1
 """Seconds by which the times of files may lag behind the clock: the kernel sets them once per
 tick."""
 _FEW, _SOON = 2000, 0.02
-"""Entries and seconds that the look after the end of a job may take."""
+"""Limits of the check after the end of a job: entries and seconds."""
 
 
 class Placed(NamedTuple):
-    """A placed file as it was then."""
+    """The state of a file when it was placed."""
 
     size: int
     sha256: str
@@ -44,7 +44,8 @@ class Placed(NamedTuple):
 
 
 class Writer:
-    """Appends lines. `below`: where the archive is unpacked, relative to the working folder."""
+    """Appends lines to the list. `below`: the folder of the archive, relative to the working
+    folder."""
 
     def __init__(self, job: str, below: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -52,11 +53,12 @@ class Writer:
         self._below = below
 
     def close(self) -> None:
-        """All lines are written."""
+        """Write all lines to the file and close it."""
         self._file.close()
 
     def add(self, name: str, path: str, content: str) -> None:
-        """A file or link that is now at `path`, and the hash of its content or its target."""
+        """Add the file or link at `path`. `content`: the hash of a file, or the target of a
+        link."""
         status = os.lstat(path)
         size = -1 if stat.S_ISLNK(status.st_mode) else status.st_size
         inside = os.path.normpath(os.path.join(self._below, name))
@@ -67,10 +69,8 @@ class Writer:
 
 
 def read(folder: int, most: Optional[int] = None) -> Optional[Dict[bytes, Placed]]:
-    """What was placed, from the open folder of a job; None: it is more than `most` bytes.
-
-    The job can write anything there: invalid lines are ignored.
-    """
+    """Read the list from the open folder of a job; None if it is longer than `most` bytes. The job
+    can write anything there, so invalid lines are ignored."""
     from hostler_agent import beneath
 
     try:
@@ -99,8 +99,8 @@ def _lines(file: BinaryIO) -> Iterator[Tuple[bytes, Placed]]:
 
 
 def unchanged(job: Job) -> Optional[int]:
-    """0 if a short look shows that nothing in the folder where a job worked is new or changed; None
-    if that takes longer."""
+    """0 if a short check shows that no file in the job's folder is new or changed; None:
+    unknown."""
     here = job.created.here
     try:
         if here and job.started is not None and job.started.at is not None:
@@ -131,8 +131,9 @@ def _unchanged_here(job: Job) -> Optional[int]:
 
 
 def _unchanged_there(here: str, since: float) -> Optional[int]:
-    """The same for a folder of the host, where nothing was placed. Its file server may hang: so a
-    thread looks, the caller waits only a short time, and while it hangs no other thread starts."""
+    """Like `_unchanged_here`, for a folder of the host, where nothing was placed. Its file server
+    may hang. So a thread checks it, and the caller waits only a short time; while that thread
+    hangs, no other starts."""
     if not _looking.acquire(blocking=False):
         return None
     found: List[Optional[int]] = []
@@ -162,8 +163,8 @@ _looking = threading.Lock()
 
 
 class _Quick:
-    """Looks until something is new, or the time is over. With `since` a file written after that is
-    new, else a file that differs from its placed state."""
+    """Checks files until one is new, or the time is over. With `since`, a file that was written
+    later is new; without it, a file that differs from its placed state."""
 
     def __init__(
         self, known: Dict[bytes, Placed], checkpoint: bytes, until: float, since: Optional[float]
@@ -173,7 +174,7 @@ class _Quick:
         self._left = _FEW
 
     def is_still(self, folder: int, above: bytes = b"") -> bool:
-        """Whether nothing in the open folder is new."""
+        """Whether the check has found no new file in the open folder."""
         from hostler_agent import beneath, left_out
 
         for name in self._names(folder):

@@ -23,7 +23,7 @@ class Pool:
         self._free = 0
 
     def run(self, task: Callable[[], None]) -> None:
-        """Run it soon. It must not raise."""
+        """Run a task soon, in another thread. The task must not raise."""
         with self._lock:
             self._tasks.put(task)
             if self._free > 0:

@@ -13,7 +13,7 @@ _MOST = 1000
 
 
 def listening(port: int, root: str = "/proc") -> List[str]:
-    """The addresses, each once."""
+    """The addresses where a program listens at the port, each once."""
     found: List[str] = []
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
@@ -34,7 +34,8 @@ def _addresses(lines: Iterable[str], port: int) -> Iterable[str]:
 
 
 def _shown(hexadecimal: str) -> Optional[str]:
-    """The kernel writes an address as words of 32 bits, each in the order of this machine."""
+    """Return an address as text. The kernel writes it as words of 32 bits, each in the byte order
+    of this machine."""
     data = bytes.fromhex(hexadecimal)
     if sys.byteorder == "little":
         data = b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))

@@ -12,24 +12,25 @@ _FOREIGN = " is used by another user of the host (uid "
 
 
 def foreign(port: int, uid: int) -> str:
-    """The result of a check where another user's process listens at a replica's port."""
+    """The result of a check if another user's process listens at the replica's port."""
     return "port %d%s%d)" % (port, _FOREIGN, uid)
 
 
 def is_foreign(said: str) -> bool:
-    """Whether a check had this result."""
+    """Whether a result is that of `foreign`."""
     return _FOREIGN in said
 
 
 class Probed(NamedTuple):
-    """A running replica."""
+    """A running replica of a service."""
 
     attempt_id: str
     daemon_id: str
     ref: str
     port: int
     spec: Message
-    """Its "health", and its "warmup" where it has one."""
+    """The fields "health" and, if it has one, "warmup"."""
     uid: Optional[int]
-    """The user who must own the port; None: the engine owns it, and no other user can take it."""
+    """The user who must own the listening process; None: the engine holds the port, so no other
+    user can take it."""
     address: str = LOOPBACK

@@ -1,7 +1,7 @@
 """Checks the health of service replicas on this host: what counts as a good answer, the request
 sent, pauses while starting, limits of time and size.
 
-Each replica has a thread of its own, so that one that hangs holds up no other.
+Each replica has a thread of its own, so that one that hangs does not delay the others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hostler_agent.probed import LOOPBACK, Probed, foreign
 
 FIRST_PAUSE = 0.1
 STARTING_PAUSE = 0.5
-"""Longest pause while it is not healthy."""
+"""Longest pause between checks while the replica is not healthy, in seconds."""
 _MOST = 256
 _MAX_HEAD = 32 * 1024
 _MAX_ANSWER = 1024 * 1024
@@ -30,7 +30,7 @@ _LISTENING = "0A"
 
 
 def _words(family: int, address: str) -> str:
-    """An address as /proc/net writes it: words in the byte order of this machine."""
+    """Return an address as /proc/net writes it: words in the byte order of this machine."""
     data = socket.inet_pton(family, address)
     return "".join("%08X" % word for word in struct.unpack("=%dI" % (len(data) // 4), data))
 
@@ -41,17 +41,17 @@ _NEAR = {
     _words(socket.AF_INET, "0.0.0.0"): 1,
     _words(socket.AF_INET6, "::"): 2,  # next to 0.0.0.0 only if it accepts no IPv4
 }
-"""Addresses whose listeners get connections to 127.0.0.1, and how closely they match."""
+"""Addresses whose listeners get connections to 127.0.0.1, with a rank: Linux prefers the lowest."""
 
 
 class Prober:
-    """The threads, and what they found last. `rows` is called by the loop alone."""
+    """The threads that check replicas, and their last results. Only the loop calls `rows`."""
 
     def __init__(self) -> None:
         self._asked: Dict[Tuple[str, str], Probe] = {}
 
     def rows(self, wanted: Sequence[Probed]) -> List[HealthRow]:
-        """The results of these replicas; from now on only these are checked."""
+        """Return the last results of these replicas. From now on only these are checked."""
         wanted = wanted[:_MOST]
         keys = {(one.attempt_id, one.ref) for one in wanted}
         for key in self._asked.keys() - keys:
@@ -65,7 +65,7 @@ class Prober:
 
 
 class Probe:
-    """One replica."""
+    """Checks one replica."""
 
     def __init__(self, probed: Probed) -> None:
         self._probed = probed
@@ -73,11 +73,11 @@ class Probe:
         self._warmup = table(probed.spec.get("warmup"))
         self._every = min(max(number(self._health.get("every")) or 5.0, 0.1), 3600.0)
         self.over = threading.Event()
-        """Set when no more checks are needed."""
+        """Set when the checks must end."""
         self.row = HealthRow(probed.attempt_id, False, _up(), "it was not asked yet")
 
     def start(self) -> None:
-        """Check it from now on."""
+        """Start the checks."""
         threading.Thread(target=self._run, daemon=True, name="probe").start()
 
     def _run(self) -> None:
@@ -114,7 +114,7 @@ class Probe:
 
 
 def ask(port: int, asked: Message, uid: Optional[int], address: str = LOOPBACK) -> Optional[str]:
-    """Send one request; None: the answer is good, else what is wrong with it."""
+    """Send one request. None: the answer is good; otherwise the problem as text."""
     timeout = min(max(number(asked.get("timeout")) or 2.0, 0.05), 3600.0)
     until = time.monotonic() + timeout
     if uid is not None and (other := other_listener(port, uid)) is not None:
@@ -158,8 +158,8 @@ def _exchange(
 
 
 def _read_rest(connection: socket.socket, data: bytes, until: float) -> None:
-    """Read the rest of its answer: a server may stop its work if the reader leaves. The status was
-    good, so the content does not matter."""
+    """Read the rest of the replica's answer, because a server may stop its work if the reader
+    leaves. Its content does not matter, because the status was good."""
     size = len(data)
     try:
         while size < _MAX_ANSWER:
@@ -201,9 +201,9 @@ def _is_good(status: int, wanted: Json) -> bool:
 
 
 def other_listener(port: int, uid: int, root: str = "/proc") -> Optional[int]:
-    """The user who gets connections to that port of 127.0.0.1, if it is not `uid`; None: no other
-    user does, as far as can be seen. Listeners of other addresses do not count: other users may
-    have the same port there."""
+    """The user whose process gets connections to that port of 127.0.0.1, if this is not `uid`;
+    None: no other user's process does, as far as this login can see. Listeners at other addresses
+    do not count: other users may use the same port there."""
     found = list(_listeners(port, root))
     nearest = min((rank for rank, _ in found), default=None)
     users = {user for rank, user in found if rank == nearest}
@@ -211,8 +211,7 @@ def other_listener(port: int, uid: int, root: str = "/proc") -> Optional[int]:
 
 
 def _listeners(port: int, root: str) -> Iterator[Tuple[int, int]]:
-    """The listeners: how closely each matches the address, least first as Linux chooses, and the
-    user."""
+    """Yield the rank of each listener at the port (see `_NEAR`), and its user."""
     for name in ("tcp", "tcp6"):
         try:
             with open(os.path.join(root, "net", name), encoding="ascii") as file:

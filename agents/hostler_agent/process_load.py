@@ -1,4 +1,4 @@
-"""How busy each process keeps a GPU, in percent, by NVML, since the last request."""
+"""How much of a GPU's time each process has used since the last request, in percent, by NVML."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ else:
     from hostler_agent.nvml_binding import pynvml
 
 _NOTHING_NEW = 6
-"""No process computed since then."""
+"""NVML's code if no process has computed since then."""
 _TOO_SMALL = 7
 _MOST = 4096
 
 
 class ProcessLoad:
-    """Of one GPU. NVML keeps samples of the last seconds, but none of idle processes."""
+    """Reads one GPU. NVML keeps samples of the last seconds, but none of idle processes."""
 
     def __init__(self, lib: ctypes.CDLL) -> None:
         self._function = get(lib, "nvmlDeviceGetProcessUtilization")
@@ -28,8 +28,8 @@ class ProcessLoad:
         self._room = 128
 
     def read(self, handle: Handle) -> Optional[Dict[int, int]]:
-        """PID -> percent of the GPU's time, of processes that computed; None: NVML does not report
-        it."""
+        """Return PID -> percent of the GPU's time, for processes that computed; None: NVML does not
+        report it."""
         code, samples = self._samples(handle)
         if code == _NOTHING_NEW:
             return {}
@@ -47,7 +47,7 @@ class ProcessLoad:
     def _samples(
         self, handle: Handle
     ) -> Tuple[int, Sequence[pynvml.c_nvmlProcessUtilizationSample_t]]:
-        """NVML's code, and its structures."""
+        """Return NVML's code and its samples."""
         while True:
             array = (pynvml.c_nvmlProcessUtilizationSample_t * self._room)()
             count, since = ctypes.c_uint(self._room), ctypes.c_ulonglong(self._seen)

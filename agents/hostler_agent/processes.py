@@ -1,7 +1,7 @@
 """Who owns a process on a GPU: user, command, container, attempt, read from /proc; the names that
 an ignore list can match, and how commands are cut.
 
-Without root some of /proc of other users cannot be read: those fields are None.
+Without root, parts of /proc of other users cannot be read: those fields are None.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hostler_agent.look_sections import GpuProcess
 Process = Tuple[int, Optional[int], str]
 """A process on a GPU: PID, memory in bytes, "compute" or "graphics"."""
 MAX_COMMAND = 512
-"""Characters of a command line that are kept."""
+"""Longest command line that is kept, in characters."""
 RECHECK_EVERY = 10.0
 _MAX_ANCESTORS = 64
 _MOST_ASKED = 1000
@@ -31,7 +31,7 @@ _CGROUP = re.compile(
     r"[/:](?!libpod-conmon|crio-conmon)(?:[a-z-]+-)?([0-9a-f]{64})(?:\.scope)?(?=/|$)", re.MULTILINE
 )
 CLOCK_TICK = os.sysconf("SC_CLK_TCK")
-"""Ticks of a process's times in a second."""
+"""Ticks of the kernel in a second, for the times of processes."""
 
 
 class Proc:
@@ -42,7 +42,7 @@ class Proc:
         self._boot: Optional[float] = None
 
     def text(self, pid: int, name: str, limit: int = 65536) -> Optional[str]:
-        """A file of a process, or None when it cannot be read."""
+        """The text of a file of a process; None if it cannot be read."""
         try:
             with open("%s/%d/%s" % (self.root, pid, name), "rb") as file:
                 return file.read(limit).decode("utf-8", "replace")
@@ -58,7 +58,7 @@ class Proc:
         return self.origin(pid)[:2]
 
     def origin(self, pid: int) -> Tuple[Optional[str], Optional[int], Optional[int]]:
-        """State letter, parent and start in ticks, read at once."""
+        """State letter, parent and start in ticks, read at the same time; None: unknown."""
         stat = self.text(pid, "stat")
         fields = stat.rpartition(")")[2].split() if stat else []
         if len(fields) < 2:
@@ -67,15 +67,15 @@ class Proc:
         return fields[0], int(fields[1]), ticks
 
     def same(self, pid: int, ticks: int) -> Optional[bool]:
-        """The same process that started at `ticks` still runs (a zombie does not count). None:
-        unknown, since /proc hides processes of others here (hidepid)."""
+        """Whether the process that started at `ticks` still runs (a zombie does not count). None:
+        unknown, because /proc hides processes of other users here (hidepid)."""
         seen = self.start_ticks(pid)
         if seen is None:
             return None if is_alive(pid) else False
         return seen == ticks and self.state(pid)[0] not in ("Z", "X", None)
 
     def started_at(self, ticks: Optional[int]) -> Optional[float]:
-        """Ticks since boot as host time."""
+        """Convert ticks since boot to host time, in seconds since 1970."""
         if ticks is None:
             return None
         if self._boot is None:
@@ -83,18 +83,18 @@ class Proc:
         return None if self._boot is None else round(self._boot + ticks / CLOCK_TICK, 2)
 
     def started_up(self, ticks: Optional[int]) -> Optional[float]:
-        """Ticks since boot as seconds."""
+        """Convert ticks since boot to seconds since boot."""
         return None if ticks is None else round(ticks / CLOCK_TICK, 2)
 
     def uid(self, pid: int) -> Optional[int]:
-        """The effective user."""
+        """The uid of a process's effective user; None: unknown."""
         try:
             return os.stat("%s/%d" % (self.root, pid)).st_uid
         except OSError:
             return None
 
     def command(self, pid: int) -> Optional[str]:
-        """The command line, capped; the short name in brackets if there is no command line."""
+        """The command line, shortened; the short name in brackets if there is no command line."""
         raw = self.text(pid, "cmdline", MAX_COMMAND * 4)
         if raw:
             return raw.rstrip("\0").replace("\0", " ")[:MAX_COMMAND]
@@ -109,12 +109,12 @@ class Proc:
         return tuple(dict.fromkeys(name for name in names if name))
 
     def container(self, pid: int) -> Optional[str]:
-        """The full id of the container it runs in."""
+        """The full id of the container that a process runs in; None: none, or unknown."""
         text = self.text(pid, "cgroup")
         return container_of(text) if text else None
 
     def environ(self, pid: int, name: str) -> Optional[str]:
-        """A variable of a process of this user."""
+        """The value of a variable of a process of this user; None if it is missing or unknown."""
         text = self.text(pid, "environ", 1024 * 1024)
         if text:
             for item in text.split("\0"):
@@ -135,7 +135,7 @@ class Proc:
         return found
 
     def pids(self) -> List[int]:
-        """All PIDs that can be seen."""
+        """All PIDs that this login can see."""
         try:
             return [int(name) for name in os.listdir(self.root) if name.isdigit()]
         except OSError:
@@ -175,7 +175,7 @@ class Users:
             pass
 
     def name(self, uid: int) -> str:
-        """The user's name; the number while it is not known."""
+        """The user's name; its number while the name is not known."""
         if uid not in self._names and uid not in self._asked and len(self._asked) < _MOST_ASKED:
             under_way = sum(thread.is_alive() for thread in self._asked.values())
             if under_way < _MOST_AT_ONCE:
@@ -203,8 +203,7 @@ class _Known(NamedTuple):
 
 
 class Processes:
-    """The known processes of the PIDs that NVML lists; each is looked up once, and checked
-    again."""
+    """The processes that NVML lists by PID. Each is looked up once, and checked again later."""
 
     def __init__(self, proc: Optional[Proc] = None, users: Optional[Users] = None) -> None:
         self.proc = proc or Proc()
@@ -216,7 +215,7 @@ class Processes:
         self._due = 0.0
 
     def set_jobs(self, pids: Dict[int, str]) -> None:
-        """PID to attempt id of the job processes that this login supervises."""
+        """Set PID -> attempt id of the job processes that this login supervises."""
         if pids != self._shims:
             self._shims, self._due = dict(pids), 0.0
             self._known.clear()
@@ -241,14 +240,14 @@ class Processes:
         return self._section
 
     def once(self, process: Process) -> GpuProcess:
-        """A process, looked up again; for any thread."""
+        """Look a process up again. Any thread may call it."""
         pid, memory, kind = process
         if not is_alive(pid):
             return GpuProcess(pid, kind, memory, exists=False)
         return self._look_up(process, self.proc.start_ticks(pid))
 
     def describe(self, process: Process, exists: bool, now: float) -> GpuProcess:
-        """A process, from the known data of its PID."""
+        """Describe a process by the known data of its PID."""
         pid, memory, kind = process
         if not exists:
             return GpuProcess(pid, kind, memory, exists=False)
@@ -275,7 +274,8 @@ class Processes:
         return None if uid is None else self.users.name(uid)
 
     def attempt(self, pid: int) -> Optional[str]:
-        """The attempt whose job it is part of: by its ancestors, else by its environment."""
+        """The attempt that a process belongs to: by its ancestors, else by its environment; None:
+        none known."""
         above = self.job_above(pid)
         if above is not None:
             return above
@@ -286,7 +286,8 @@ class Processes:
         return named if named in self._shims.values() else None
 
     def job_above(self, pid: int) -> Optional[str]:
-        """The attempt whose shim or first process is this process or its ancestor."""
+        """The attempt whose shim or first process is this process or one of its ancestors; None:
+        none."""
         at: Optional[int] = pid
         for _ in range(_MAX_ANCESTORS):
             if at is None or at <= 1:
@@ -298,7 +299,8 @@ class Processes:
 
 
 def is_alive(pid: int) -> bool:
-    """A process with that number exists; an ended one counts until it is reaped."""
+    """Whether a process with that number exists. An ended process counts until its parent has
+    reaped it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -12,17 +12,17 @@ from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 from hostler_agent.json_values import Json, Message, Outgoing
 
 MOST_SPEC = 6 * 1024 * 1024
-"""Bytes of a specification: it must fit in a line of the protocol."""
+"""Longest specification, in bytes: it must fit into a line of the protocol."""
 PAGE = 1024 * 1024
-"""Bytes of the lines that one answer holds."""
+"""Limit of the lines in one answer, in bytes."""
 _OTHERS = 64
 MOST_ENDED = 4 * 1024 * 1024
-"""Bytes about runs that have ended; above that, the older half is removed."""
+"""Limit of the file about ended runs, in bytes. Above it, the older half is removed."""
 _SPEC, _LINES, _ENDED = ".spec", ".attempts", ".ended"
 
 
 class Page(TypedDict):
-    """Whole lines of a file, and where the next page begins."""
+    """Whole lines of a file, and the byte offset of the next page."""
 
     lines: str
     next: int
@@ -30,17 +30,17 @@ class Page(TypedDict):
 
 class Records:
     """Files below `runs/<daemon>/`: `<run>.spec`, `<run>.attempts`; beside it `<daemon>.ended`.
-    Their content is the daemon's own; nothing here reads it."""
+    Only the daemon reads their content."""
 
     def __init__(self, folders: Folders) -> None:
         self._base = os.path.join(folders.base, "runs")
         self._changing = threading.Lock()
-        """A line must not be written again after the removal of its run."""
+        """Held by each change, so that no line is written after the removal of its run."""
 
     def keep(self, payload: Message) -> Dict[str, bool]:
-        """Keep a specification, a line about an attempt, or both; or `lines` to replace all
-        existing ones. `spec` in the answer: whether the run's specification is stored; without it
-        no lines are kept."""
+        """Store a specification, a line about an attempt, or both; `lines` replaces all earlier
+        lines. In the answer, `spec` says whether the host has the run's specification. Without it,
+        lines are not stored."""
         run = self._run(payload.get("daemon_id"), payload.get("run_id"))
         spec, line = _line("spec", payload.get("spec")), _line("line", payload.get("line"))
         lines = _lines(payload.get("lines"))
@@ -56,7 +56,7 @@ class Records:
         return {"spec": there}
 
     def list(self, payload: Message) -> Outgoing:
-        """The runs of a daemon with records here, and other daemons with such runs."""
+        """List the daemon's runs that have records here, and other daemons that have such runs."""
         own = self._folder(payload.get("daemon_id"))
         others = [name for name in _names(self._base) if name != os.path.basename(own)]
         return {
@@ -65,7 +65,8 @@ class Records:
         }
 
     def read(self, payload: Message) -> Outgoing:
-        """A page of a run's lines from a byte offset on, and its specification with the first."""
+        """Read a page of a run's lines from a byte offset on; the first page includes the
+        specification."""
         run = self._run(payload.get("daemon_id"), payload.get("run_id"))
         offset = whole(payload, "offset")
         spec = None
@@ -75,13 +76,13 @@ class Records:
         return {"spec": spec, **_page(run + _LINES, offset)}
 
     def ended(self, payload: Message) -> Page:
-        """A page, from a byte offset on, of the lines written when runs were forgotten."""
+        """Read a page of the lines about forgotten runs, from a byte offset on."""
         return _page(self._folder(payload.get("daemon_id")) + _ENDED, whole(payload, "offset"))
 
     def forget(
         self, daemon_id: Json, runs: Iterable[str], lines: Sequence[str] = ()
     ) -> Dict[str, int]:
-        """Remove the records of these runs; missing ones are ignored. `lines` record how they
+        """Remove the records of these runs; missing ones are ignored. `lines` record how the runs
         ended, for a daemon that is restored from an older backup."""
         if lines:
             self._note_ends(self._folder(daemon_id) + _ENDED, lines)
@@ -130,12 +131,12 @@ def _names(folder: str) -> List[str]:
 
 
 def _runs(folder: str) -> List[str]:
-    """Runs whose specification is stored there."""
+    """The runs whose specification is stored in a folder."""
     return [name[: -len(_SPEC)] for name in _names(folder) if name.endswith(_SPEC)]
 
 
 def _unlink(path: str) -> bool:
-    """Whether the file existed."""
+    """Remove a file; return whether it existed."""
     try:
         os.unlink(path)
     except FileNotFoundError:

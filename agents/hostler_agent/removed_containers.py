@@ -1,8 +1,8 @@
 """Recognises containers that Docker reports as running though their process ended over 10 seconds
 ago, and the words for such an end.
 
-Docker never learns of an end that came while its containerd was down. Such a container would hold
-its GPUs until a person checks it.
+If a process ends while Docker's containerd is down, Docker never learns of it. Such a container
+would hold its GPUs until a person checks it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc, is_alive
 
 SURE_AFTER = 10.0
-"""Seconds that the agent waits for Docker to report the end."""
+"""Seconds for which the agent waits for Docker to report the end."""
 SAID = "Docker still calls it running, but its process is gone"
 
 
 class RemovedContainers:
     """Remembers each container's process while it is visible and alive.
 
-    The agent can only see the end of a process that it saw alive: it does not judge processes on
-    another machine, or hidden from this login.
+    The agent can recognise the end only of a process that it has seen alive. So it does not judge
+    processes on another machine, or processes hidden from this login.
     """
 
     def __init__(self, proc: Proc) -> None:
@@ -33,11 +33,13 @@ class RemovedContainers:
         self._gone: Dict[str, float] = {}
 
     def doubts(self, ref: str) -> bool:
-        """Whether the known process is gone: Docker's earlier answer no longer counts."""
+        """Whether the known process of a container is gone, so that Docker's earlier answer no
+        longer counts."""
         return ref in self._seen and not self._lives(*self._seen[ref])
 
     def is_one(self, ref: str, inspect: Message) -> bool:
-        """Whether this container, which Docker just listed as running, has certainly ended."""
+        """Whether a container has certainly ended, although Docker has just listed it as
+        running."""
         state = state_of(inspect)
         pid = state.get("Pid")
         if state.get("Status") != "running" or not isinstance(pid, int) or pid <= 0:
@@ -57,7 +59,7 @@ class RemovedContainers:
         return now - self._gone.setdefault(ref, now) >= SURE_AFTER
 
     def keep(self, refs: Iterable[str]) -> None:
-        """Forget all other containers."""
+        """Forget all containers except these."""
         there = set(refs)
         for kept in (self._seen, self._gone):
             for ref in set(kept) - there:
@@ -70,5 +72,5 @@ class RemovedContainers:
 
 
 def ended(one: Workload) -> Workload:
-    """The workload, ended in an unknown way."""
+    """Return the workload as ended in an unknown way."""
     return {**one, "running": False, "exit_code": None, "error": SAID}

@@ -11,7 +11,7 @@ from hostler_agent.journal import Ended
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0
-"""After a run of so many seconds the next pause is short again."""
+"""Seconds. After a run that lasted so long, the next pause is short again."""
 _TICK = 0.1
 
 
@@ -30,7 +30,7 @@ class Restarts:
         return os.path.exists(self._stopping) or not os.path.isdir(self._folder)
 
     def wait(self, end: Ended) -> bool:
-        """Wait until the job must start again; False: it has finally ended."""
+        """Wait until the job must start again. False: it must not start again."""
         if end.exit_code == 0 and end.error is None:
             return False
         until = time.monotonic() + self.next_pause(time.monotonic() - self._began)
@@ -42,7 +42,7 @@ class Restarts:
         return not self.is_stopped
 
     def next_pause(self, lived: float) -> float:
-        """Seconds to wait after a process that ran so long."""
+        """Seconds to wait before the next start; `lived`: seconds that the last process ran."""
         pause = FIRST_PAUSE if lived >= SETTLED else self._pause
         self._pause = min(2 * pause, LONGEST_PAUSE)
         return pause

@@ -1,8 +1,8 @@
 """Reads all GPUs without waiting for one that hangs: how long a GPU may take to answer, and how
 often slow values are read.
 
-In the usual case one thread reads them one after the other. Only when a GPU does not answer in time
-is its thread left alone with it, and the others are read with a thread each.
+Usually one thread reads the GPUs one after the other. If a GPU does not answer in time, that thread
+stays with it, and other threads read the other GPUs, one thread each.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from hostler_agent.machine import gpus_without_driver
 from hostler_agent.nvml import Device, Failed, Nvml, Reading
 
 DEADLINE = 1.0
-"""Seconds that one pass over all GPUs may take."""
+"""Seconds for reading all GPUs once."""
 FIRST_DEADLINE = 2.0
-"""The same while NVML or a GPU has not answered yet: without persistence mode that takes long."""
+"""The same while NVML or a GPU has not answered yet: without persistence mode this takes long."""
 SLOW_EVERY = 10.0
 """Seconds between readings of slow values, and between checks for new or missing GPUs."""
 
 
 class _Reader(threading.Thread):
-    """A thread that reads the given devices, until it is retired."""
+    """A thread that reads GPUs until it is retired."""
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__(daemon=True, name="nvml")
@@ -42,7 +42,7 @@ class _Reader(threading.Thread):
             self.jobs.get()()
 
     def give(self, devices: Optional[Sequence[Device]], slow: bool) -> None:
-        """Have it read these devices; None: find the devices first, then read all."""
+        """Give the thread these devices to read. None: find the devices first, then read all."""
         self.busy, self.since = True, time.monotonic()
         self.opening = devices is None
         self.left = list(devices or ())
@@ -71,11 +71,8 @@ class _Reader(threading.Thread):
 
 
 class Sampler:
-    """The GPUs of this machine.
-
-    Only the main loop calls `start`, `poll`, `timeout` and `devices`; other threads call
-    `read_now`. `wake` is called from readers when `poll` may have something.
-    """
+    """The GPUs of this machine. Only the main loop calls `start`, `poll`, `timeout` and `devices`;
+    other threads call `read_now`. The readers call `wake` when `poll` may have a result."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.nvml = Nvml()
@@ -96,7 +93,7 @@ class Sampler:
 
     @property
     def problem(self) -> Optional[str]:
-        """Why no GPUs are known; None and no devices: there are none."""
+        """Why no GPUs are known; None: no problem, so without devices the machine has no GPU."""
         idle = self._idle
         if idle is not None and idle.opening:
             return "NVML does not answer for %d s" % (time.monotonic() - idle.since)
@@ -107,7 +104,7 @@ class Sampler:
         return [d for d in self.devices if d.stuck_since is None]
 
     def open(self) -> None:
-        """Find the devices, or their new state; runs in a reader."""
+        """Find the devices, or their new state. Runs in a reader's thread."""
         try:
             if not self._opened or self.nvml.changed():
                 self.nvml.open()
@@ -118,7 +115,7 @@ class Sampler:
             self._problem = None if plain else str(error)
 
     def start(self) -> None:
-        """Begin a pass over the GPUs; no effect during a pass."""
+        """Begin a reading of all GPUs. No effect while one is running."""
         now = time.monotonic()
         idle = self._idle
         if self._readers or (idle is not None and idle.busy and not idle.retired):
@@ -144,22 +141,23 @@ class Sampler:
 
     @property
     def under_way(self) -> bool:
-        """Readers are at work, or `poll` has not collected their results yet."""
+        """Whether readers are at work, or `poll` has not collected their results yet."""
         return bool(self._readers)
 
     def timeout(self, now: float) -> Optional[float]:
-        """Seconds until the next call of `poll` at the latest; None: no pass is running."""
+        """Seconds until `poll` must be called again; None: no reading is running."""
         return max(0.0, self._deadline - now) if self._readers else None
 
     def poll(self, now: float) -> bool:
-        """True when no pass is running, or this call has ended it."""
+        """True if no reading is running, or this call has ended it."""
         self._readers = [r for r in self._readers if r.busy]
         if self._readers and now >= self._deadline:
             self._give_up(now)
         return not self._readers
 
     def _give_up(self, now: float) -> None:
-        """Leave hanging devices to their threads; read the devices that were queued behind them."""
+        """Leave devices that hang to their threads. Other threads read the devices that were queued
+        behind them."""
         unread: List[Device] = []
         with self.lock:
             for reader in self._readers:
@@ -182,7 +180,7 @@ class Sampler:
             self._readers.append(reader)
 
     def read_now(self, devices: Sequence[Device]) -> Dict[str, Optional[Reading]]:
-        """Fresh readings by UUID, in at most `DEADLINE` seconds; None for those that hang."""
+        """New readings by UUID, within `DEADLINE` seconds; None for devices that hang."""
         results: Dict[str, Optional[Reading]] = {d.uuid: None for d in devices}
         threads = []
         for device in devices:

@@ -1,9 +1,9 @@
 """Secrets of attempts as files in memory (tmpfs): where they lie, which places are refused, and
 when leftovers are removed.
 
-They lie in the login's own folder below /run/user, else in /dev/shm, where other users make names,
-too: so every step goes by descriptor, from a folder that was looked at, and follows no link. Only a
-tmpfs is used: a value must not reach a disk. After a reboot nothing is there.
+They lie in the login's own folder below /run/user, otherwise in /dev/shm, where other users can
+make files, too. So every step is opened through the descriptor of a checked folder, and follows no
+link. Only a tmpfs is used, because a value must not reach a disk. A reboot removes all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Collection, Dict, Iterator, List, Mapping, Optional, Tuple
 from hostler_agent.folders import Refusal, check_attempt
 
 VARIABLE = "HOSTLER_SECRETS"
-"""Names the folder of the attempt."""
+"""The variable with the path of the attempt's folder."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,7 +31,7 @@ _IN_MEMORY = ("tmpfs", "ramfs")
 
 
 def decoded(values: object) -> Dict[str, bytes]:
-    """Names and values of a request. Raises Refusal, which never holds a value."""
+    """Decode the names and values of a request. Raises Refusal, which never contains a value."""
     if not isinstance(values, dict):
         raise Refusal("secrets should be an object", "InputError")
     found: Dict[str, bytes] = {}
@@ -46,8 +46,8 @@ def decoded(values: object) -> Dict[str, bytes]:
 
 
 def put(attempt: str, values: Mapping[str, bytes], places: Optional[List[str]] = None) -> str:
-    """Write the secrets of an attempt, replacing existing ones; their folder. Raises Refusal if
-    this host has no place for them."""
+    """Write the secrets of an attempt, and remove its earlier ones. Returns their folder. Raises
+    Refusal if this host has no place for them."""
     check_attempt(attempt)
     with _opened(_places(places), make=True) as (base, path):
         with contextlib.suppress(FileExistsError):
@@ -62,7 +62,7 @@ def put(attempt: str, values: Mapping[str, bytes], places: Optional[List[str]] =
 
 
 def given(attempt: str, secrets: object, variables: List[str]) -> Dict[str, str]:
-    """Write the secrets of a request for a process; the variables that it gets. Raises Refusal."""
+    """Write the secrets of a request. Returns the variables for the process. Raises Refusal."""
     values = decoded(secrets)
     env = {VARIABLE: put(attempt, values)}
     for name in variables:
@@ -72,7 +72,7 @@ def given(attempt: str, secrets: object, variables: List[str]) -> Dict[str, str]
 
 
 def drop(attempt: str, places: Optional[List[str]] = None) -> None:
-    """Remove the secrets of an attempt, wherever they are; no error if there are none."""
+    """Remove the secrets of an attempt from all places. No error if there are none."""
     check_attempt(attempt)
     for place in _places(places):
         with contextlib.suppress(OSError, Refusal), _opened([place], make=False) as (base, _):
@@ -80,7 +80,7 @@ def drop(attempt: str, places: Optional[List[str]] = None) -> None:
 
 
 def sweep(alive: Collection[str], places: Optional[List[str]] = None) -> None:
-    """Remove what is left of attempts whose end was not reported."""
+    """Remove leftover secrets of attempts whose end was not reported."""
     for place in _places(places):
         with contextlib.suppress(OSError, Refusal), _opened([place], make=False) as (base, _):
             for name in os.listdir(base):
@@ -103,7 +103,8 @@ def _places(places: Optional[List[str]]) -> List[str]:
 
 @contextlib.contextmanager
 def _opened(places: List[str], make: bool) -> Iterator[Tuple[int, str]]:
-    """The first of these folders that is private and in memory, and its path."""
+    """Open the first of these folders that is private and in memory. Yields its descriptor and
+    path."""
     problems: List[str] = []
     for place in places:
         try:
@@ -168,7 +169,7 @@ def _inside(base: int, name: str) -> Iterator[int]:
 
 
 def _write(folder: int, name: str, value: bytes) -> None:
-    """Write a file in one step: a container may be reading it."""
+    """Write a file as one step, because a container may be reading it."""
     new = ".new-" + name
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new, dir_fd=folder)
@@ -179,7 +180,7 @@ def _write(folder: int, name: str, value: bytes) -> None:
 
 
 def _remove(base: int, attempt: str) -> None:
-    """Remove the folder with all files, also those of a stage, so that no value stays."""
+    """Remove the folder with all its files, including those of a stage, so that no value stays."""
     with contextlib.suppress(FileNotFoundError):
         with _inside(base, attempt) as folder:
             _empty(folder, _DEPTH)
@@ -187,7 +188,7 @@ def _remove(base: int, attempt: str) -> None:
 
 
 def _empty(folder: int, depth: int) -> None:
-    """Remove all files, and folders down to a depth that no real folder exceeds."""
+    """Remove all files, and all folders down to a depth that no real folder exceeds."""
     for name in os.listdir(folder):
         try:
             os.unlink(name, dir_fd=folder)

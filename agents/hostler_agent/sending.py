@@ -12,11 +12,12 @@ from hostler_agent.folders import Refusal
 
 _EVERY = 5.0
 _LONGEST = 3600.0
-"""Seconds after which work without output is aborted: a sparse file may be almost endless."""
+"""Seconds after which Pulse stops, so that the other side aborts work without output: a sparse file
+may be almost endless."""
 
 
 class Pulse:
-    """Sends a sign of life every few seconds while nothing else is sent: the other side aborts
+    """Sends a sign of life every few seconds while no other data is sent. The other side aborts
     after two minutes of silence, and skipping the bytes that it already has may take longer."""
 
     def __init__(self) -> None:
@@ -30,20 +31,20 @@ class Pulse:
 
 
 def send(data: bytes) -> None:
-    """All of these bytes."""
+    """Write all of these bytes to stdout."""
     view = memoryview(data)
     while view:
         view = view[os.write(1, view) :]
 
 
 def send_data(data: bytes) -> None:
-    """Bytes, as frames."""
+    """Send bytes as frames."""
     for at in range(0, len(data), wire.MAX_FRAME):
         send(wire.frame(data[at : at + wire.MAX_FRAME]))
 
 
 def frames() -> Iterator[wire.Frame]:
-    """What the other side sends. Raises Refusal."""
+    """Yield the frames that the other side sends. Raises Refusal."""
     reader = wire.FrameReader()
     while True:
         data = os.read(0, 1024 * 1024)

@@ -23,7 +23,7 @@ _held: List[int] = []
 
 
 def displace(folders: Folders, daemon_id: Json) -> None:
-    """Take this daemon's lock, ending the agent that holds it. Raises Refusal."""
+    """Take this daemon's lock; end the agent that holds it. Raises Refusal."""
     if not isinstance(daemon_id, str) or not _DAEMON.fullmatch(daemon_id):
         raise Refusal("%r is not a daemon id" % (daemon_id,), "InputError")
     path = os.path.join(folders.base, "serve-%s.lock" % daemon_id)
@@ -58,7 +58,7 @@ def _take(descriptor: int) -> bool:
 
 
 def run(mode: Message, version: str, folders: Folders) -> None:
-    """Serve until EOF or silence; with mode "once" answer one look and end."""
+    """Serve until EOF or silence. In mode "once", answer one look and end."""
     folders.make()
     daemon = mode.get("daemon")
     spawner = generations = None

@@ -15,13 +15,13 @@ from hostler_agent.journal import Job
 
 FIRST = 20000
 COUNT = 10000
-"""Below the ports that Linux gives to outgoing connections, which would sometimes take such a
-port."""
+"""The range of ports. It is below the ports that Linux uses for outgoing connections, which would
+sometimes take such a port."""
 
 
 def give(folders: Folders, job: Job, boot_id: str) -> int:
-    """The port of a job, written into its journal: the port of its stage's earlier attempts, if
-    that is free. Raises Refusal."""
+    """Choose the port of a job, and write it into its journal: the port of the stage's earlier
+    attempts, if that is free. Raises Refusal."""
     with _locked(os.path.join(folders.base, "ports.lock")):
         taken = _taken(folders, job, boot_id)
         name = "%s-%s" % (job.created.run_id, job.created.stage)
@@ -35,7 +35,7 @@ def give(folders: Folders, job: Job, boot_id: str) -> int:
 
 
 def _taken(folders: Folders, job: Job, boot_id: str) -> Set[int]:
-    """Ports of jobs that have not ended: a starting job does not listen yet."""
+    """Ports of all jobs that have not ended, because a job that is starting does not listen yet."""
     found = set()
     for name in os.listdir(folders.jobs):
         other = journal.load(os.path.join(folders.jobs, name))
@@ -47,7 +47,7 @@ def _taken(folders: Folders, job: Job, boot_id: str) -> Set[int]:
 
 
 def _is_free(port: int) -> bool:
-    """Whether a server could listen there on all addresses: it may want to."""
+    """Whether a server could listen at the port on all addresses, as some do."""
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

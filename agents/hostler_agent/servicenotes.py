@@ -10,21 +10,21 @@ from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 from hostler_agent.json_values import Message, Outgoing
 
 MOST_NOTE = 4 * 1024 * 1024
-"""Bytes of a note: it must fit in a line of the protocol."""
+"""Longest note, in bytes: it must fit into a line of the protocol."""
 _MOST_NOTES = 1000
-"""Notes of one daemon."""
+"""Most notes of one daemon."""
 _NOTE = ".service"
 
 
 class ServiceNotes:
-    """Files `runs/<daemon>/<name>.service`, one line each. The newest note replaces the one before;
-    its content is the daemon's own, and nothing here reads it."""
+    """Files `runs/<daemon>/<name>.service`, one line each. The newest note replaces the one before.
+    Only the daemon reads their content."""
 
     def __init__(self, folders: Folders) -> None:
         self._base = os.path.join(folders.base, "runs")
 
     def keep(self, payload: Message) -> Dict[str, bool]:
-        """Store the state of a service. It is on the disk when this returns: only then does the
+        """Store the state of a service. It is on the disk when this returns; only then does the
         daemon carry out the step that the note describes."""
         path, line = self._path(payload), payload.get("line")
         if not isinstance(line, str) or "\n" in line or len(line) > MOST_NOTE or not line.isascii():
@@ -37,12 +37,12 @@ class ServiceNotes:
         return {"kept": True}
 
     def list(self, payload: Message) -> Outgoing:
-        """The services of a daemon that have a note."""
+        """List the services of a daemon that have a note."""
         folder = os.path.join(self._base, check_attempt(payload.get("daemon_id")))
         return {"services": self._names(folder)[:_MOST_NOTES]}
 
     def read(self, payload: Message) -> Outgoing:
-        """The note about a service; an empty line: there is no note."""
+        """Read the note about a service; an empty line if there is none."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(self._path(payload), flags)

@@ -1,10 +1,11 @@
 """Builds the environment of a process stage's `setup` once (virtual or conda), or executes the
 command in it; the errors of a failed setup.
 
-Run as a program of its own by the shim, so that its output is in the attempt's log:
+The shim runs it as a separate program, so that its output is in the attempt's log:
 `python3 -I -S setupenv.py build WANTED` and `python3 -I -S setupenv.py run ENVIRONMENT -- COMMAND`.
-WANTED is a JSON file; see `Wanted`. The environment counts as whole by its stamp, which is written
-last, and only below its lock: whoever builds it, or was started by that, holds the lock.
+WANTED is a JSON file; see `Wanted`. An environment is complete if it has its stamp, which is
+written last. The process that builds it, and all processes that this one starts, hold its lock; its
+content counts only under the lock.
 """
 
 from __future__ import annotations
@@ -32,35 +33,35 @@ _ABOUT = "import platform, sys; print(sys.version, sys.base_prefix, platform.mac
 _LINE = (
     'if (set -o pipefail) 2>/dev/null; then exec sh -e -o pipefail -c "$0"; fi; exec sh -e -c "$0"'
 )
-"""Like the command of `shell = true`, but the first line that fails ends it."""
+"""Like the command of `shell = true`, but the first line that fails ends the script."""
 
 
 class Wanted(NamedTuple):
-    """What the agent writes down for the builder."""
+    """The request that the agent writes into a file for the builder."""
 
     text: str
     files: Optional[Sequence[str]]
     owner: str
-    """The owner: environments are not shared with other users."""
+    """The owner of the run: environments are not shared with other users."""
     root: str
-    """The code: the working folder, or the submitter's own."""
+    """The folder of the code: the working folder, or the submitter's own folder."""
     shared: str
     """The folder of environments that attempts share."""
     own: str
-    """The environment of this attempt alone, in its folder."""
+    """The folder of an environment that only this attempt uses."""
     result: str
-    """The file that gets the path of the environment."""
+    """The file into which the path of the environment is written."""
     secrets: Sequence[str]
     """Names of variables whose values do not change the key."""
     over: bool = False
-    """It also sees the packages of the Python that builds it."""
+    """Whether the environment also sees the packages of the Python that builds it."""
     conda: str = ""
-    """The file from which a conda environment is built, relative to where the stage starts; "": it
-    is a virtual environment."""
+    """The file from which a conda environment is built, relative to the folder where the stage
+    starts; "": a virtual environment."""
 
 
 class SetupFailed(Exception):
-    """The setup ended like this."""
+    """The setup failed, with this exit code."""
 
     def __init__(self, code: int) -> None:
         super().__init__("exit code %d" % code)
@@ -68,7 +69,8 @@ class SetupFailed(Exception):
 
 
 def main(arguments: List[str]) -> None:
-    """Build, or run. Ends the process with FAILED if that is impossible."""
+    """Build an environment or run a command in it. Ends the process with FAILED if that is
+    impossible."""
     mode, path, *rest = arguments
     try:
         if mode == "run":
@@ -87,7 +89,7 @@ def _loaded(path: str) -> Wanted:
 
 
 def run(environment: str, command: Sequence[str]) -> NoReturn:
-    """Execute the command, which inherits the lock. Raises CannotBuild, OSError."""
+    """Execute the command, which inherits the environment's lock. Raises CannotBuild, OSError."""
     lock = _lock_of(environment)
     fcntl.flock(lock, fcntl.LOCK_SH)
     if not _is_whole(environment):
@@ -119,13 +121,13 @@ def build(wanted: Wanted, env: Mapping[str, str]) -> None:
 
 
 def _around(env: Mapping[str, str]) -> List[str]:
-    """Other variables by which a Python may find its packages."""
+    """Other variables that change which packages a Python finds."""
     names = ("CONDA_PREFIX", "LOADEDMODULES", "PYTHONPATH")
     return ["%s=%s" % (name, env.get(name, "")) for name in names]
 
 
 def _python(env: Mapping[str, str]) -> str:
-    """The Python that the stage would find; else the agent's own."""
+    """The Python that the stage would find, otherwise the agent's own."""
     return shutil.which("python3", path=env.get("PATH", os.defpath)) or sys.executable
 
 
@@ -158,7 +160,7 @@ def _use(environment: str) -> None:
 
 
 def _made(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> bool:
-    """Build the environment if needed; whether it was built now."""
+    """Build the environment if needed. Returns whether it was built now."""
     lock = _lock_of(folder)
     try:
         if _is_there(folder, lock):
@@ -172,7 +174,7 @@ def _made(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> b
 
 
 def _is_there(folder: str, lock: int) -> bool:
-    """Whether the environment is complete; if not, this process must build it."""
+    """Whether the environment is complete; if it is not, this process must build it."""
     for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX):
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)
@@ -250,7 +252,7 @@ def _set_up(folder: str, text: str, env: Mapping[str, str]) -> None:
 
 
 def _entered(env: Mapping[str, str], folder: str) -> Dict[str, str]:
-    """The variables inside an environment, virtual or of conda. Raises CannotBuild."""
+    """The variables inside a virtual or conda environment. Raises CannotBuild."""
     if not condaenvs.is_environment(folder):
         return activated(env, folder)
     asked = activate.Asked((), folder, (), ())
@@ -270,7 +272,8 @@ def _inside(env: Mapping[str, str], folder: str) -> Dict[str, str]:
 
 
 def _finish(folder: str) -> None:
-    """Mark it as complete. A power cut must not leave a stamp without the files on the disk."""
+    """Mark the environment as complete. First its files are forced to the disk: after a power cut
+    there must be no stamp without files."""
     if not os.path.isdir(folder):
         raise CannotBuild("setup removed %s" % folder)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -283,7 +286,7 @@ def _finish(folder: str) -> None:
 
 
 def _tell(text: str) -> None:
-    """Write a line to the log, if its writer still runs."""
+    """Write a line to the log, if the log's writer still runs."""
     with contextlib.suppress(BrokenPipeError):
         say(text)
 

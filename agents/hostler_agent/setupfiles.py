@@ -11,12 +11,12 @@ from hostler_agent import beneath, left_out, placed
 from hostler_agent.placed import Placed
 
 _MOST = 200_000
-"""Entries that are examined."""
+"""Limit of the entries that are examined."""
 
 
 def note(home: str) -> None:
-    """Note all files in the working folder of the attempt's folder `home` that are new or changed
-    since it was placed. Raises OSError."""
+    """Note all files in the attempt's working folder that are new or changed since it was placed.
+    `home`: the attempt's folder. Raises OSError."""
     work = os.path.join(home, "work")
     folder = beneath.open_folder(home)
     try:

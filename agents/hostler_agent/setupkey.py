@@ -1,7 +1,7 @@
 """The cache key of a `setup` environment (owner, text, Python, files): which changed files cause a
 new build, and which setups are not shared.
 
-Values of secrets never count: whoever sees the name could try them out.
+Values of secrets never count: a user who sees the name could find the values by trial.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ NAMES = re.compile(
     r"|.+\.lock|.+[-.]lock\.(ya?ml|json)|environment.*\.ya?ml"
 )
 FOLDERS = ("", "requirements")
-"""Where such files are: in the folder itself, and in this subfolder."""
+"""The folders that are searched for such files: the folder itself, and this subfolder."""
 _REQUIREMENTS = (".txt", ".in")
 _COMMANDS = re.compile(r"[\n;&|]")
 _EDITABLE = ("-e", "--editable")
 _MOST_TEXT = 32 * 1024
-"""Characters: no pipeline file may have a longer one."""
+"""Longest text of a setup, in characters; pipeline files allow no longer one."""
 PROJECTS = re.compile(
     r"\b(uv\s+sync|poetry\s+install|pdm\s+(install|sync)|setup\.py\s+(develop|install))\b"
 )
-"""These install the working folder's own project."""
+"""Commands that install the project of the working folder itself."""
 WITHOUT_PROJECT = re.compile(r"--no-(root|self|install-project)\b")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _SETTINGS = ("PIP_", "UV_")
-"""Variables that begin like this say where packages come from."""
+"""Variables that begin like this name sources of packages."""
 
 
 class Asked(NamedTuple):
@@ -48,29 +48,31 @@ class Asked(NamedTuple):
 
     text: str
     files: Optional[Sequence[str]]
-    """Relative to `root`; None: the usual files, and the files that the text names."""
+    """Files relative to `root`; None: the usual files, and the files that the text names."""
     root: str
     """The folder of the code."""
     cwd: str
-    """Where the setup starts."""
+    """The folder where the setup starts."""
     context: Sequence[str]
-    """Owner, Python, architecture and the like."""
+    """Owner, Python, architecture and other properties of the host."""
     env: Mapping[str, str]
-    """Without values of secrets."""
+    """Variables, without those that hold secrets."""
     conda: str = ""
-    """A file from which a conda environment is built, relative to `cwd`."""
+    """The file from which a conda environment is built, relative to `cwd`; "": a virtual
+    environment."""
 
 
 class Key(NamedTuple):
-    """The name of an environment."""
+    """The name of an environment, and whether it can be shared."""
 
     name: str
     local: bool
-    """It depends on other files of the working folder, too: no other attempt may use it."""
+    """Whether it also depends on other files of the working folder, so that no other attempt may
+    use it."""
 
 
 def key_of(asked: Asked) -> Key:
-    """Raises CannotBuild if a file of the key cannot be read."""
+    """Compute the key of a setup. Raises CannotBuild if a file of the key cannot be read."""
     digest = hashlib.sha256(b"hostler setup 1")
     settings = [
         "%s=%s" % item for item in sorted(asked.env.items()) if item[0].startswith(_SETTINGS)
@@ -93,7 +95,7 @@ def key_of(asked: Asked) -> Key:
 
 
 def _is_own(line: str) -> bool:
-    """Whether a line for pip in a file for conda takes something from the working folder."""
+    """Whether a line for pip in a file for conda installs something from the working folder."""
     plain = line.split(" #")[0].strip()
     item = plain[1:].strip().strip("'\"") if plain.startswith("-") else ""
     included = argument_of(item, INCLUDES) if item.startswith("-") else None
@@ -103,7 +105,7 @@ def _is_own(line: str) -> bool:
 
 
 def _is_bound(asked: Asked) -> bool:
-    """Whether the text uses more of the working folder than the files of the key."""
+    """Whether the text uses files of the working folder that are not in the key."""
     if installs_folder(asked.text):
         return True
     if PROJECTS.search(asked.text) and not WITHOUT_PROJECT.search(asked.text):
@@ -117,7 +119,8 @@ def _is_bound(asked: Asked) -> bool:
 
 
 def _is_folder(before: str, word: str, asked: Asked) -> bool:
-    """A folder of the code. A plain name is a folder only after `cd`: for pip it is a package."""
+    """Whether a word is a folder of the code. A plain name counts only after `cd`: for pip it is a
+    package."""
     if not word or word.startswith(("-", "/", "$", "~")):
         return False
     if "/" not in word and before not in ("cd", "pushd"):
@@ -126,8 +129,8 @@ def _is_folder(before: str, word: str, asked: Asked) -> bool:
 
 
 def installs_folder(text: str) -> bool:
-    """Whether some command is `pip install -e` or alike. Compares words, in linear time: a
-    pattern's time would grow with the square of the text's length."""
+    """Whether a command is `pip install -e` or similar. Compares words, in linear time: the time of
+    a pattern would grow with the square of the text's length."""
     for command in _COMMANDS.split(text.replace("\\\n", " ")):
         said = command.split()
         rest = said[said.index("install") :] if "install" in said else ()
@@ -137,7 +140,7 @@ def installs_folder(text: str) -> bool:
 
 
 def words(text: str) -> List[str]:
-    """The words of a shell text, without operators between commands. The time that `shlex` takes
+    """The words of a shell text, without the operators between commands. Not by `shlex`, whose time
     grows with the square of a word's length."""
     if len(text) > _MOST_TEXT:
         return [word.strip("();&|") for word in text.split()]
@@ -149,7 +152,7 @@ def words(text: str) -> List[str]:
 
 
 def _read(asked: Asked) -> Dict[str, bytes]:
-    """All files of the key, and those that they include, by path."""
+    """Read all files of the key, and those that they include, by path."""
     waiting = sorted(_wanted(asked))
     found: Dict[str, bytes] = {}
     while waiting:

@@ -1,9 +1,9 @@
 """Starts, watches and ends setups of process jobs, before GPUs are claimed: longest text, the log's
 size, how a time limit is applied; `setupenv` does the work.
 
-A setup runs under a shim as a job does. Its journal is in a folder of its own inside the attempt's,
-so that no look shows it, and its output is in the attempt's log. The same request again finds the
-setup that runs or has ended: a daemon that was killed comes back to it.
+A setup runs under a shim, like a job. Its journal lies in a separate folder inside the attempt's
+folder, so that no look shows it. Its output is in the attempt's log. If a daemon is killed and
+repeats its request, it gets the setup that runs or has ended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
 def load(job: Job) -> Optional[Job]:
-    """The setup of an attempt, or None."""
+    """Load the setup of an attempt; None if it was not started."""
     return journal.load(os.path.join(job.folder, FOLDER), job.folder)
 
 
@@ -71,7 +71,7 @@ def _ended(found: Job, end: journal.Ended) -> Outgoing:
 
 
 def environment(home: str) -> str:
-    """The environment that an attempt's setup has made; "" if there is none."""
+    """The path of the environment that an attempt's setup has made; "" if there is none."""
     try:
         with open(os.path.join(home, FOLDER, _RESULT), encoding="utf-8",
                   errors="surrogateescape") as file:  # fmt: skip
@@ -81,8 +81,8 @@ def environment(home: str) -> str:
 
 
 def spec(job: Job, asked: Message, folders: Folders, boot_id: str, secrets: Sequence[str]) -> Spec:
-    """The shim's job, without its variables; all files that it needs are written by then. Raises
-    Refusal, OSError."""
+    """Write all files that the setup needs. Returns the job for the shim, without its variables.
+    Raises Refusal, OSError."""
     wanted = _wanted(job, asked, folders, secrets)
     folder = os.path.join(job.folder, FOLDER)
     os.makedirs(folder, 0o700, exist_ok=True)

@@ -1,9 +1,9 @@
 """Supervises one job in a separate session, which outlives agent and daemon: its output and end,
 time given to processes left behind, a full disk.
 
-It copies the job's output into the log, waits for its end, removes what it left behind, writes the
-end to the journal, and notifies the agents that listen. Forked from the spawner, never from a
-process that has loaded NVML.
+It copies the job's output into the log, waits for its end, ends processes that the job left behind,
+writes the end to the journal, and notifies the agents that listen. It is forked from the spawner,
+never from a process that has loaded NVML.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ if TYPE_CHECKING:
     from hostler_agent.logcopy import LogCopy
 
 STRAY_GRACE = 2.0
-"""Seconds between TERM and KILL for processes that outlive the job's own process, if its stage sets
+"""Seconds between TERM and KILL for processes that outlive the job's own process, if the stage sets
 none."""
 LOCK = "lock"
 STOPPING = "stopping"
-"""A file that exists if the stop was requested. Once it is not empty, the grace is over."""
+"""A file that exists after a stop was requested. If it is not empty, the grace is over."""
 _GIVE_UP = 30.0
 _WRITE_AGAIN = 1.0
 _WRITE_FOR = 3600.0
-"""Seconds to wait for space on a full disk; after that the end stays unrecorded."""
+"""Seconds to wait for space on a full disk. After that the end is not recorded."""
 _SETTLED = 0.5
-"""Seconds after the start when the kernel's count of OOM kills is read, to compare at the end."""
+"""Seconds after the start when the kernel's count of OOM kills is read; it is compared at the
+end."""
 _SUBREAPER = 36
 _libc = ctypes.CDLL(None)
 
@@ -61,24 +62,25 @@ class Spec(NamedTuple):
     secrets: bool = False
     """Whether files with secrets are removed at its end."""
     output: str = ""
-    """Where in `cwd` its log is also written, with the places of sbatch's `--output`."""
+    """The path in `cwd` of a second file for its log, with the patterns of sbatch's `--output`; "":
+    none."""
     errors: str = ""
-    """Where its standard error is also written, if to another file."""
+    """The path of a second file for its standard error, if it differs; "": none."""
     id: int = 0
     """The request's id, for the answer."""
     home: str = ""
-    """The attempt's folder, whose log it writes, if `folder` differs."""
+    """The attempt's folder, to whose log it writes, if `folder` is another one."""
     limit: Optional[float] = None
-    """Seconds after which it is ended."""
+    """Seconds after which the job is ended; None: no limit."""
     gpus: bool = False
-    """Whether leases are bound to the shim: it then ends with the job, so that the leases end,
-    too."""
+    """Whether leases are bound to the shim. The shim then ends with the job, so that the leases
+    end, too."""
     again: bool = False
-    """Whether the shim restarts it when it fails, until it is stopped."""
+    """Whether the shim restarts the job when it fails, until it is stopped."""
 
 
 class Shim:
-    """A new fork that runs one job, and later another."""
+    """A process that supervises one job, and later another."""
 
     def __init__(self, base: str, notices: str) -> None:
         os.setsid()
@@ -100,10 +102,8 @@ class Shim:
             self._supervisor.signal_group(number)
 
     def run(self, spec: Spec, reply: int) -> bool:
-        """Run a job to its end; its start, or the error, goes to `reply`.
-
-        False when this shim should end now.
-        """
+        """Run a job to its end; write its start, or the error, to `reply`. False if this shim
+        should end now."""
         folder = spec.folder
         with contextlib.ExitStack() as opened:
             try:
@@ -137,7 +137,7 @@ class Shim:
         return self._supervisor.start()
 
     def _go_on(self, spec: Spec, log: Writer, end: Ended) -> Ended:
-        """Restart it as long as it fails; returns its last end."""
+        """Restart the job as long as it fails. Returns its last end."""
         restarts = Restarts(spec.folder, STOPPING)
         while restarts.wait(end):
             with contextlib.ExitStack() as opened:
@@ -175,7 +175,8 @@ def _lock(folder: str) -> int:
 
 
 def _write_down(folder: str, end: Ended) -> None:
-    """Write the end into the journal, when there is space for it: it is recorded nowhere else."""
+    """Write the end into the journal; wait for space on the disk, because the end is recorded only
+    there."""
     until = time.monotonic() + _WRITE_FOR
     while True:
         try:
@@ -199,7 +200,7 @@ def _hold(base: str) -> Optional[int]:
 
 
 def notify(folder: str, attempt: str) -> None:
-    """Notify every agent of this login that a job has ended; sockets of dead agents are removed."""
+    """Notify every agent of this login that a job has ended. Sockets of dead agents are removed."""
     message = attempt.encode("ascii")
     try:
         names = os.listdir(folder)
@@ -236,7 +237,7 @@ class Supervisor:
         self._told: Optional[strays.Told] = None
         self._late = False
         self.clean = True
-        """The job left no process."""
+        """Whether the job has left no process."""
 
     def start(self) -> Started:
         """Start the process. Raises Cannot or OSError."""
@@ -251,7 +252,8 @@ class Supervisor:
         try:
             journal.append(spec.folder, begun.event())
         except OSError as error:
-            # No agent could find this process, and a retry would start a second one.
+            # Without this record no agent could find the process, and a retry would start a second
+            # one.
             self._undo()
             raise Cannot("its start cannot be recorded: %s" % error) from error
         return begun
@@ -264,10 +266,8 @@ class Supervisor:
             time.sleep(0.01)
 
     def supervise(self) -> Ended:
-        """Return when the process and all it started are gone, and all output is in the log.
-
-        Returns how it ended.
-        """
+        """Wait until the process and all processes that it started are gone, and all output is in
+        the log. Returns how the job ended."""
         poller = select.poll()
         self._output.register(poller)
         poller.register(self._wake, select.POLLIN)
@@ -297,7 +297,8 @@ class Supervisor:
         return self._ending()
 
     def _timeout(self) -> Optional[float]:
-        """Milliseconds until the next action. Ends a job over its time limit."""
+        """Milliseconds until the next action; None: no time is set. Ends a job over its time
+        limit."""
         timeout = None if self._ooms is not None else _SETTLED * 1000
         if self._spec.limit is None or self._status is not None:
             return timeout
@@ -312,14 +313,14 @@ class Supervisor:
         return 100.0
 
     def _is_up(self) -> bool:
-        """The grace of the stop is over: it counts from the begin of the stop."""
+        """Whether the grace of a stop is over. It counts from the begin of the stop."""
         try:
             return os.stat(os.path.join(self._spec.folder, STOPPING)).st_size > 0
         except OSError:
             return False
 
     def _reap(self) -> bool:
-        """Reap ended processes; False when no descendant is left."""
+        """Reap ended processes. False if no descendant remains."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -331,8 +332,8 @@ class Supervisor:
                 self._status, self._finished_at = status, self._now()
 
     def _now(self) -> float:
-        """The start time plus the monotonic time since: people and NTP set clocks while jobs
-        run."""
+        """The present time: the start time plus the monotonic time since, because people and NTP
+        set clocks while jobs run."""
         began, tick = self._started
         return began + time.monotonic() - tick
 
@@ -348,8 +349,8 @@ class Supervisor:
                 os.kill(process.pid, signal.SIGKILL)
 
     def _tell(self) -> None:
-        """Send TERM once to every descendant, but not to a process that one starts after its own
-        TERM."""
+        """Send TERM once to every descendant, except processes that a descendant starts after its
+        own TERM."""
         if self._told is None:
             began = strays.stop_began(os.path.join(self._spec.folder, STOPPING))
             self._told = strays.Told(began, self._is_stopped)
@@ -360,7 +361,7 @@ class Supervisor:
                 self._told.told(process, tick)
 
     def _is_stopped(self, pid: int) -> bool:
-        """Whether the stop itself sends TERM to this process: it does to the job's group, and to
+        """Whether the stop itself sends TERM to this process. It signals the job's group, and
         processes with the attempt's variables."""
         try:
             if os.getpgid(pid) == self._pid:

@@ -1,8 +1,8 @@
 """Puts the Slurm commands for batch scripts (`srun`, `sbatch`, `squeue`, `scancel`) before PATH,
 with the texts of `scontrol` and `module`.
 
-Each is a program for `sh`, because images have no Python. The texts go into the folder of the
-attempt, or by the daemon into its container.
+Each is a program for `sh`, because images may have no Python. The agent writes them into the folder
+of the attempt, the daemon into its container.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from hostler_agent import slurm_srun, slurm_submit
 from hostler_agent.folders import write_file
 
 FOLDER = "commands"
-"""In the folder of an attempt."""
+"""The folder of the commands, in the folder of an attempt."""
 VARIABLE = "HOSTLER_COMMANDS"
-"""Names the folder that the commands are in."""
+"""The variable with the path of the folder of the commands."""
 
 _SCONTROL = (
     slurm_submit.ASKING
@@ -125,7 +125,7 @@ PROGRAMS: Mapping[str, str] = {
     "module": _MODULE,
     "ml": _MODULE,
 }
-"""Name -> text."""
+"""Name of each command -> its text."""
 
 
 def put(job_folder: str, env: Dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """The scripts `sbatch`, `squeue` and `scancel` for stages that may submit other runs (`--nested`):
 their options, and the message where that is not allowed.
 
-Each writes a request into the folder of the attempt, and waits for the answer of the daemon.
+Each writes a request into the folder of the attempt, and waits for the daemon's answer.
 """
 
 ASKING = r"""#!/bin/sh
@@ -105,6 +105,6 @@ else
 fi
 """
 )
-"""The words of its request: folder, number of option words, script, its arguments, the options."""
+"""The words of a request: folder, number of option words, script, its arguments, the options."""
 
 OTHER = _ASK + 'ask "$name" "$@" </dev/null\n'

@@ -10,28 +10,28 @@ from hostler_agent.json_values import Message
 
 
 class ArchiveSource(NamedTuple):
-    """A folder or file of a workload, to read as a tar stream."""
+    """A folder or file of a workload, to be read as a tar stream."""
 
     attempt_id: str
     runtime: str
     ref: str
     path: str
-    """Relative to the attempt's working folder; ".." and absolute paths are refused."""
+    """The path relative to the attempt's working folder; ".." and absolute paths are refused."""
     here: Optional[str] = None
-    """With `code = "here"`: the folder itself. `path` is then relative to it, and it is read with
-    the rights of the login."""
+    """The folder itself, with `code = "here"`; None otherwise. `path` is then relative to this
+    folder, which is read with the rights of the login."""
     snapshot: Optional[str] = None
-    """Digest of the source that was placed, which `changed_files` of a container needs in the
-    host's cache (`put_blob`); None: nothing was placed."""
+    """The digest of the source that was placed. `changed_files` of a container needs this blob in
+    the host's cache (`put_blob`). None: nothing was placed."""
 
     @property
     def is_container(self) -> bool:
-        """Docker must be asked, even if the files are not in the container."""
+        """Whether Docker must be asked, even if the files are not in the container."""
         return self.runtime == "docker"
 
     @property
     def is_boxed(self) -> bool:
-        """The files lie in the container, and not in a folder of the host."""
+        """Whether the files lie in the container, and not in a folder of the host."""
         return self.is_container and self.here is None
 
 

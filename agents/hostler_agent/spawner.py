@@ -1,9 +1,9 @@
 """The process that shims are forked from: small, single-threaded, without NVML; how many idle shims
 are kept, and how long a shim may take to start.
 
-It is forked by `serve` before anything else is loaded, and ends with the agent; shims live on. A
-shim is ready in advance, and one whose job has ended takes another: to fork a Python costs more
-than to start a short job.
+`serve` forks it before any other module is loaded, and it ends with the agent; shims continue. One
+shim is made in advance, and a shim whose job has ended takes another job, because forking a Python
+process costs more than starting a short job.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hostler_agent.json_values import Message
 
 _PATIENCE = 20.0
 _KEPT = 8
-"""Shims without a job that are kept for the next one, until no requests come."""
+"""Idle shims that are kept for the next jobs, until no requests come."""
 _QUIET = 10.0
 _SPARE_AFTER = 0.05
 """Seconds to wait for a shim whose job has ended, before a new shim is made in advance. A request
@@ -34,7 +34,7 @@ that finds no free shim does not wait."""
 
 
 class Spawner:
-    """The agent's end. `start` may be called from any thread."""
+    """The agent's side of the spawner. Any thread may call `start`."""
 
     def __init__(self, folders: Folders) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -55,17 +55,15 @@ class Spawner:
         os.close(replies)
 
     def close(self) -> None:
-        """End the spawner; shims live on."""
+        """End the spawner; shims continue."""
         self._socket.close()
         os.close(self._replies)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
     def start(self, spec: shim.Spec) -> Message:
-        """Have a shim start this job; its "started" event, or {"error": ...}.
-
-        Raises Refusal when the spawner is gone or silent.
-        """
+        """Let a shim start this job. Returns its "started" event, or {"error": ...}. Raises Refusal
+        if the spawner is gone or does not answer."""
         with self._lock:
             self._next += 1
             number = self._next
@@ -106,7 +104,7 @@ def _loop(requests: socket.socket, replies: int, folders: Folders) -> None:
 
 
 class _Nursery:
-    """The shims, with and without a job."""
+    """All shims, idle or with a job."""
 
     def __init__(self, requests: socket.socket, replies: int, folders: Folders) -> None:
         self._requests = requests
@@ -156,7 +154,7 @@ class _Nursery:
                 self._drop(chosen)  # it was killed meanwhile
 
     def _hear(self, one: socket.socket) -> None:
-        """A shim wants another job, or has died."""
+        """Handle a shim that wants another job, or has died."""
         try:
             said = one.recv(1, socket.MSG_DONTWAIT)
         except BlockingIOError:

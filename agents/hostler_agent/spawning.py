@@ -12,11 +12,11 @@ _started: List["subprocess.Popen[bytes]"] = []
 
 
 class Cannot(Exception):
-    """The job could not be started; the message goes to the person who asked."""
+    """The job could not be started; the message is for the person who submitted it."""
 
 
 def spawn(argv: List[str], env: Dict[str, str], cwd: str, out: int, err: int) -> int:
-    """Start a program in a new session; its PID. Raises Cannot when it does not start."""
+    """Start a program in a new session. Returns its PID. Raises Cannot if it does not start."""
     try:
         # exec removes the shim's handlers. The shim ignores no signal, since the process would
         # inherit that.

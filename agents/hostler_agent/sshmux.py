@@ -1,8 +1,9 @@
 """Asks an open connection of OpenSSH whether a port at its far end accepts connections, for
 `forwardsockets`.
 
-A socket that `ssh` forwards accepts everybody, and closes again when the far side refuses. Over the
-control socket it says which it is: `PROTOCOL.mux` of OpenSSH, of which this is one request.
+A socket that `ssh` forwards accepts every connection, and closes it if the far side refuses. A
+request through the control socket shows whether it refuses; `PROTOCOL.mux` of OpenSSH describes
+this request.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _MOST_BYTES = 65536
 
 
 def listens(control: str, port: int, within: float) -> Optional[bool]:
-    """Whether this port of the remote loopback accepts a connection. It is closed at once, with
-    nothing sent. None: there was no answer."""
+    """Whether this port of the remote loopback accepts a connection, which is closed at once
+    without data. None: there was no answer."""
     try:
         with socket.socket(socket.AF_UNIX) as master:
             master.settimeout(within)
@@ -65,7 +66,7 @@ def _send_descriptor(master: socket.socket, descriptor: int) -> None:
 
 
 def _receive(master: socket.socket) -> Tuple[int, bytes]:
-    """Kind and rest of a message. Raises OSError, struct.error."""
+    """Receive a message; return its kind and the rest. Raises OSError, struct.error."""
     (size,) = struct.unpack(">I", _read(master, 4))
     if size > _MOST_BYTES:
         raise OSError("too long")

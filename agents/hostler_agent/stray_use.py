@@ -1,8 +1,8 @@
 """Finds processes of jobs on GPUs that their job was not given: which processes count, and what is
 reported of them (CUDA_VISIBLE_DEVICES, load).
 
-Only these are looked at closely: a GPU on which there are such is asked how busy each process keeps
-it, from its next reading on.
+Only these processes are examined. If a GPU has any, its next readings also ask NVML how much of its
+time each process uses.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _CONTROL = "/dev/nvidiactl"
 _DEVICE = re.compile(r"/dev/nvidia\d")
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
 _MOST = 32
-"""Processes of all GPUs that are examined, the busiest first: a job may start thousands."""
+"""Limit of examined processes on all GPUs, the busiest first: a job may start thousands."""
 _MAX_VALUE = 100
-"""Characters of the variable that are reported."""
+"""Longest reported value of the variable, in characters."""
 
 Section = Dict[str, List[GpuProcess]]
 
 
 class StrayUses:
-    """Marks them in the processes of a look."""
+    """Marks strays in the processes of a look."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
@@ -35,7 +35,7 @@ class StrayUses:
     def marked(
         self, section: Section, devices: Sequence[Device], jobs: Sequence[Workload]
     ) -> Section:
-        """The section with its strays marked; the same object if there are none."""
+        """Return the section with its strays marked; the same object if there are none."""
         given = {job["attempt_id"]: job["gpus"] for job in jobs if job["running"]}
         by_uuid = {device.uuid: device for device in devices}
         found: List[Tuple[int, str, int]] = []
@@ -71,9 +71,9 @@ def _load(process: GpuProcess, device: Device) -> Optional[int]:
 
 
 def _has_gpu_open(proc: Proc, pid: int) -> bool:
-    """Whether the process has a GPU's device file open. Inside a container an agent sees other PIDs
-    than NVML, and one of them may belong to a job by chance. If there are no such files, the agent
-    trusts NVML."""
+    """Whether the process has a GPU's device file open. Inside a container, an agent sees other
+    PIDs than NVML, and such a PID may belong to a job by chance. If there are no device files, the
+    agent trusts NVML."""
     if not os.path.exists(_CONTROL):
         return True
     return any(_DEVICE.match(name) for name in proc.open_files(pid))

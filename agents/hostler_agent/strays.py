@@ -1,8 +1,9 @@
 """Finds processes that a job leaves behind when its first process ends, and decides which are sent
 TERM; `shim` sends the signals.
 
-Each process is sent TERM once. Children that a process starts after TERM belong to its end (a
-program that saves a checkpoint, say), and are left alone until the grace is over.
+Each process gets TERM once. Child processes that it starts after its TERM are part of its end (a
+program that saves a checkpoint, for example). They get no TERM, and may run until the grace is
+over.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from hostler_agent.processes import CLOCK_TICK, Proc
 
 _NEVER = 0
-"""The tick of a process that got no signal: all its children count as started later."""
+"""The tick of a process that gets no signal: all its children count as started later."""
 
 
 class Process(NamedTuple):
@@ -23,11 +24,11 @@ class Process(NamedTuple):
     pid: int
     parent: int
     ticks: int
-    """When it started, in ticks since boot."""
+    """When the process started, in ticks since boot."""
 
 
 def descendants(proc: Proc, root: int) -> List[Process]:
-    """All living processes below `root`, parents before what they started."""
+    """All living processes below `root`, each after its parent."""
     children: Dict[int, List[Process]] = {}
     for pid in proc.pids():
         state, parent, ticks = proc.origin(pid)
@@ -40,12 +41,12 @@ def descendants(proc: Proc, root: int) -> List[Process]:
 
 
 def now(ago: float = 0.0) -> int:
-    """Ticks since boot, by the clock of `Process.ticks`; as it was some seconds ago."""
+    """Ticks since boot, by the clock of `Process.ticks`; or as it was some seconds ago."""
     return int((time.clock_gettime(time.CLOCK_BOOTTIME) - ago) * CLOCK_TICK)
 
 
 def stop_began(mark: str) -> Optional[int]:
-    """The tick when the stop file was written. None if there is no such file."""
+    """The tick when the stop file was written; None if there is no such file."""
     try:
         age = time.time() - os.stat(mark).st_mtime
     except OSError:
@@ -54,22 +55,22 @@ def stop_began(mark: str) -> Optional[int]:
 
 
 class Told:
-    """Which processes got TERM, and when.
+    """Records which processes got TERM, and when.
 
     A process that started in the same tick (10 ms) may have started before its parent got the
-    signal, or after, as part of the parent's cleanup. It counts as cleanup: at worst it lives until
-    the grace is over.
+    signal, or afterwards, as part of the parent's cleanup. It counts as cleanup: at worst it lives
+    until the grace is over.
     """
 
     def __init__(self, since: Optional[int], by_stop: Callable[[int], bool]) -> None:
-        """`since`: when the stop began. Older processes have got the signal from it if `by_stop`
-        says so; None where none has got one yet."""
+        """`since`: the tick when the stop began; None: no process has got a signal yet. A process
+        that is older has got TERM from the stop itself if `by_stop(pid)` is true."""
         self._since = since
         self._by_stop = by_stop
         self._at: Dict[Tuple[int, int], int] = {}
 
     def due(self, found: Sequence[Process]) -> List[Process]:
-        """Which of these should get TERM; call `told` for each after it was sent."""
+        """Which of these processes should get TERM. Call `told` for each after TERM was sent."""
         ticks = {process.pid: process.ticks for process in found}
         due: Dict[int, Process] = {}
         for process in found:
@@ -92,13 +93,13 @@ class Told:
             due[process.pid] = process
 
     def _is_older(self, process: Process, parent: Optional[int]) -> bool:
-        """It was started before its parent (or, where that is gone, the first process) got the
-        signal."""
+        """Whether it was started before its parent got the signal; if the parent is gone, before
+        the first process got it."""
         at = self._since if parent is None else self._at[process.parent, parent]
         return at is None or process.ticks < at
 
     def told(self, process: Process, tick: int) -> None:
-        """It was sent TERM at that tick."""
+        """Record that the process got TERM at that tick."""
         self._at[self._name(process)] = tick
 
     def _name(self, process: Process) -> Tuple[int, int]:

@@ -16,13 +16,13 @@ from hostler_agent.processes import Proc
 
 CAP = 256 * 1024
 LITTLE = 8 * 1024
-"""Bytes of output that are sent with the exit, so that no request for them is needed."""
+"""Limit of output that is sent with the exit, in bytes; the daemon then needs no request for it."""
 MAX_WAIT = 5.0
 _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 0.02
 _LOOK_AGAIN = 0.5
-"""Seconds after which the agent checks a job although neither its journal nor its log has changed:
-if it was killed together with its supervisor, has not recorded its end."""
+"""Seconds after which the agent checks a job again although neither its journal nor its log has
+changed: a job that was killed together with its supervisor has not recorded its end."""
 
 
 class Tail(TypedDict):
@@ -36,10 +36,10 @@ class Tail(TypedDict):
 def tail(
     folder: str, boot: str, offset: int, wait: float, clock: Callable[[], float] = time.monotonic
 ) -> Tail:
-    """Output from `offset` on, waiting up to `wait` seconds for some, or for the job's end.
+    """Return output from `offset` on. Waits up to `wait` seconds for output or for the job's end.
 
-    `offset` of the answer is where its data begin (later than asked where rotation took
-    something); `end`: the job has ended and this is the last of its output.
+    In the answer, `offset` is the start of its data (later than requested if rotation removed a
+    part), and `end` is true if the job has ended and this is its last output.
     """
     proc, until, pause = Proc(), clock() + min(wait, MAX_WAIT), _FIRST_PAUSE
     while True:
@@ -67,7 +67,8 @@ def _files(folder: str) -> List[str]:
 
 
 def _marks(files: List[str]) -> List[Tuple[int, int]]:
-    """Marks that show a change; reading and parsing everything would take twenty times as long."""
+    """Values that differ after a change: reading and parsing everything would take twenty times as
+    long."""
     marks = []
     for file in files:
         try:
@@ -80,7 +81,7 @@ def _marks(files: List[str]) -> List[Tuple[int, int]]:
 
 def left(folder: str, metrics: str) -> Optional[Left]:
     """The remaining data of an ended job: all its output, if small, and whether it wrote the file
-    `metrics`. None: it must be requested."""
+    `metrics`. None: the daemon must request the output."""
     there = parts(folder)
     if there and (len(there) > 1 or there[0][0] > 0 or there[0][1] > LITTLE):
         return None
@@ -92,7 +93,7 @@ def _text(data: bytes) -> str:
 
 
 def _read(folder: str, offset: int) -> Tuple[int, bytes, bool]:
-    """The offset where it begins, output, and whether that is all of it."""
+    """Return the offset where the output begins, the output, and whether it is all of it."""
     reader, data, at = Reader(folder, offset), b"", offset
     everything = True
     try:

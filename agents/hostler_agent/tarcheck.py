@@ -1,12 +1,11 @@
 """Checks an untrusted tar file as it is read: which names, kinds, links and headers are refused,
 and in which words.
 
-The daemon and the agent both read archives by this and by nothing else; each makes an error of its
-own of BadArchive. Compressed archives are refused: a small file may be huge then.
-
-Extended headers are where a small archive costs much. Up to Python 3.12.5 tarfile looks through
-them by regular expressions that take a time and a memory quadratic in their size, and hold the
-interpreter meanwhile: 60 KB stopped a daemon for half a minute, or took a gigabyte.
+The daemon and the agent both read archives only through this module; each turns BadArchive into an
+error of its own. Compressed archives are refused, because a small file may be huge when unpacked.
+Extended headers can make a small archive expensive: up to Python 3.12.5, tarfile searches them by
+regular expressions whose time and memory grow with the square of their size, and other threads must
+wait. 60 KB stopped a daemon for half a minute, or took a gigabyte.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ UNREADABLE = (
 """Exceptions that tarfile raises for crafted headers."""
 _MOST_AT_ONCE = 64 * 1024
 _MOST_OF_MEMBER = 256 * 1024
-"""Bytes of all headers of one member."""
+"""Limit of all headers of one member, in bytes."""
 _MOST_GLOBAL = 100
-"""Fields that hold for all members after them; tarfile copies them for each."""
+"""Limit of fields that apply to all later members: tarfile copies them for each."""
 _LONG_NUMBER = re.compile(rb"[0-9]{100,}")
 _MOST_OF_NUMBERS = 100_000_000
-"""Sum of the squared lengths of long numbers: finding them takes about a second."""
+"""Limit of the sum of the squared lengths of long numbers: to find these takes about a second."""
 _KIND, _SIZE = slice(156, 157), slice(124, 136)
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _HEADER, _FIELDS, _NAME, _CONTENTS = "header", "fields", "name", "contents"
-"""The part of a member that tarfile reads next. Contents could look like a header, and are not."""
+"""The part of a member that tarfile reads next. Contents may look like a header but are none."""
 
 
 class BadArchive(Exception):
@@ -52,7 +51,8 @@ def bad_member(name: str, why: str, remedy: str = "") -> BadArchive:
 
 
 def members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """All members in order, none of them kept. Raises `UNREADABLE`, also for an early end."""
+    """Yield all members in order, and keep none. Raises `UNREADABLE`, also if the file ends
+    early."""
     raw.seek(0)
     reader = _HeaderReader(raw)
     with tarfile.open(fileobj=reader, mode="r:") as tar:  # type: ignore[call-overload]
@@ -73,7 +73,7 @@ def members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 def clean_path(name: str) -> str:
-    """The name without "." and doubled slashes. Raises BadArchive for a name that leads out."""
+    """The name without "." and doubled slashes. Raises BadArchive if it leads out."""
     if name.startswith("/"):
         raise bad_member(name, "an absolute name, which leads out")
     if "\0" in name:
@@ -88,7 +88,7 @@ def clean_path(name: str) -> str:
 
 
 def check_kind(path: str, info: tarfile.TarInfo) -> None:
-    """Raises BadArchive for all but plain files, folders and links."""
+    """Raises BadArchive for everything except plain files, folders and links."""
     if not path and not info.isdir():
         raise bad_member(info.name, "a file without a name")
     if info.issparse():
@@ -120,13 +120,14 @@ def link_stays_inside(path: str, target: str) -> bool:
 
 
 def check_count(count: int, most: int) -> None:
-    """Raises BadArchive for more than `most` members, or folders that only their names imply."""
+    """Raises BadArchive for more than `most` members, or folders that occur only in the paths of
+    members."""
     if count > most:
         raise BadArchive("the archive holds more than %s files and folders" % format(most, ","))
 
 
 class RangeReader:
-    """Reads a part of a file. Raises ReadError where the file ends before the part does."""
+    """Reads a part of a file. Raises ReadError if the file ends before that part does."""
 
     def __init__(self, raw: BinaryIO, offset: int, size: int) -> None:
         self._raw = raw
@@ -157,7 +158,7 @@ class _HeaderReader:
         self._numbers = 0
         self._next = _HEADER
         self._size = 0
-        """Bytes of the fields that come next."""
+        """Size of the extended fields that come next, in bytes."""
 
     def next_member(self, tar: tarfile.TarFile) -> Optional[tarfile.TarInfo]:
         """Like `tar.next()`, but keeps nothing. Raises the same exceptions as tarfile."""
@@ -170,7 +171,7 @@ class _HeaderReader:
         return info
 
     def read(self, size: int = -1) -> bytes:
-        """So many bytes. Raises ReadError if headers are too long, and for broken fields."""
+        """Read `size` bytes. Raises ReadError if headers are too long, or fields are invalid."""
         if size < 0 or size > _MOST_AT_ONCE or size > self._left:
             raise tarfile.ReadError("a header that is too large")
         self._left -= size
@@ -195,7 +196,8 @@ class _HeaderReader:
         return _NAME if header[_KIND] in _LONG_NAMES else _CONTENTS
 
     def _check_fields(self, data: bytes, size: int) -> None:
-        """Raises ReadError where they are not each "LENGTH name=value\\n", end to end."""
+        """Raises ReadError unless the data consists of fields "LENGTH name=value\\n" without
+        gaps."""
         at = 0
         while at < min(size, len(data)) and data[at]:
             length = data[at : at + 8].partition(b" ")[0]

@@ -21,7 +21,7 @@ _BATCH_SIZE = 256 * 1024
 
 
 def listed(mode: Message, folders: Folders) -> None:
-    """The entries at a path of a workload."""
+    """Send the entries at a path of a workload."""
     _end_with_the_other_side()
     source, recursive = source_of(mode), mode.get("recursive") is True
     path = beneath.as_bytes(source.path)
@@ -39,7 +39,7 @@ def listed(mode: Message, folders: Folders) -> None:
 
 
 def changed(mode: Message, folders: Folders) -> None:
-    """New and changed files in the folder of an ended workload."""
+    """Send new and changed files in the folder of an ended workload."""
     source, wanted = source_of(mode), _wanted(mode)
     _end_with_the_other_side()
     if source.is_boxed:
@@ -53,7 +53,7 @@ def changed(mode: Message, folders: Folders) -> None:
 
 
 def read(mode: Message, folders: Folders) -> None:
-    """The bytes of one plain file, as many as it has now."""
+    """Send the bytes of one plain file, as many as it has now."""
     offset, source = whole(mode, "offset"), source_of(mode)
     path = beneath.as_bytes(source.path)
     _end_with_the_other_side()
@@ -93,7 +93,7 @@ def _send_file(
 
 
 def chosen(mode: Message, folders: Folders) -> Iterator[bytes]:
-    """The tar of those files whose paths come in frames."""
+    """Yield a tar of the files whose paths come in frames."""
     source, paths = source_of(mode), sorted(set(_paths()))
     _end_with_the_other_side()
     below = beneath.as_bytes(source.path)
@@ -112,7 +112,7 @@ def chosen(mode: Message, folders: Folders) -> Iterator[bytes]:
 
 
 def keep(mode: Message, folders: Folders) -> None:
-    """Mark a workload that has ended to stay."""
+    """Mark an ended workload so that it stays."""
     until, source = optional_number(mode, "until"), source_of(mode)
     if until is None:
         raise Refusal("until should be a time", "InputError")
@@ -168,13 +168,13 @@ def _end(left_out: Dict[str, int], truncated: bool) -> Outgoing:
 
 
 def _pulse() -> None:
-    """Work continues: the other side aborts after two minutes of silence."""
+    """Send a sign of life: the other side aborts after two minutes of silence."""
     send(wire.json_frame({"busy": True}))
 
 
 def _end_with_the_other_side() -> None:
-    """A read from a hanging file system ends only with the process, so the process must end when
-    the caller no longer waits."""
+    """End this process when the caller no longer waits. A read from a file system that hangs ends
+    only with its process."""
 
     def watch() -> None:
         while True:

@@ -1,11 +1,12 @@
 """Builds the virtual environment of a `venv` requirements file once, under a lock, then executes
 the command in it; how pip is called, and why that failed.
 
-Run as a program of its own by the shim, so that its output is the job's log and what it reads and
-starts belongs to the stage: `python3 -I -S venv.py VENVS OWN REQUIREMENTS WHEELS -- COMMAND...`.
-VENVS holds those that jobs share, by what their requirements say. OWN is this job's alone, for
-requirements that name files of its working folder: another job would import these. WHEELS is "", or
-the folder of wheels that the daemon has fetched: they are installed then, and nothing else.
+The shim runs it as a separate program, so that its output goes to the job's log, and the files that
+it reads and the processes that it starts belong to the stage:
+`python3 -I -S venv.py VENVS OWN REQUIREMENTS WHEELS -- COMMAND...`. VENVS is the folder of
+environments that jobs share; their names depend on the requirements. OWN is an environment of this
+job alone, for requirements that name files of its working folder, which other jobs must not import.
+WHEELS is "", or the folder of wheels that the daemon has fetched: then only these are installed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FAILED = 125
 MOST_FILES = 100
 _MOST_BYTES = 4 * 1024 * 1024
 WHEELS_LIST = "wheels.json"
-"""In the folder of wheels that the daemon has fetched: their names and digests."""
+"""The file with their names and digests, in the folder of wheels that the daemon has fetched."""
 INCLUDES = ("-r", "--requirement", "-c", "--constraint")
 _INDEX = "https://pypi.org/simple"
 _PATIENCE = 5.0
@@ -38,7 +39,8 @@ _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def main(arguments: List[str]) -> None:
-    """Build and run. Ends the process with FAILED when the environment cannot be built."""
+    """Build the environment and run the command. Ends the process with FAILED if it cannot be
+    built."""
     venvs, own, requirements, wheels, _, *command = arguments
     try:
         if wheels:
@@ -63,12 +65,12 @@ class CannotBuild(Exception):
 
 
 class Wanted(NamedTuple):
-    """The content of the requirements."""
+    """The checked content of the requirements."""
 
     key: str
-    """Equal for equal texts of all files, equal settings of pip, and the same Python."""
+    """Equal only for equal texts of all files, equal settings of pip, and the same Python."""
     local: bool
-    """The requirements name local packages: `-e .`, a wheel."""
+    """Whether the requirements name local packages: `-e .`, or a wheel."""
 
 
 class Pip(NamedTuple):
@@ -77,12 +79,12 @@ class Pip(NamedTuple):
     arguments: List[str]
     env: Mapping[str, str]
     wheel: str = ""
-    """pip itself, for a Python without pip; "": its own."""
+    """A wheel of pip itself, for a Python without pip; "": the Python has pip."""
 
 
 def fetched(venvs: str, wheels: str, requirements: str) -> str:
-    """Build the environment with exactly these wheels; afterwards they are no longer needed. Raises
-    OSError, CannotBuild."""
+    """Build the environment with exactly these wheels, and then remove the wheels. Returns its
+    folder. Raises OSError, CannotBuild."""
     with open(os.path.join(wheels, WHEELS_LIST), encoding="ascii") as file:
         listed = json.load(file)
     folder = environment_of(venvs, listed)
@@ -101,14 +103,16 @@ def fetched(venvs: str, wheels: str, requirements: str) -> str:
 
 
 def environment_of(venvs: str, listed: Sequence[Sequence[str]]) -> str:
-    """The folder of the environment with exactly these wheels: names and digests, in order."""
+    """The folder of the environment with exactly these wheels, by their names and digests in
+    order."""
     about = json.dumps([sys.version, sys.executable, listed])
     return os.path.join(venvs, hashlib.sha256(b"wheels " + about.encode()).hexdigest())
 
 
 def read(requirements: str, env: Mapping[str, str]) -> Wanted:
-    """The file and all that it includes by -r and -c, as pip reads them with these variables: they
-    can name another index, and modules another compiler. Raises CannotBuild."""
+    """Read the file, and all files that it includes by -r and -c, as pip does with these variables.
+    The variables count, too: they can name another index, or load another compiler. Raises
+    CannotBuild."""
     digest = hashlib.sha256((sys.version + sys.executable).encode())
     for name in sorted(env):
         if name.startswith("PIP_") or name == "LOADEDMODULES":
@@ -152,7 +156,7 @@ def text_of(path: str) -> bytes:
 
 
 def lines_of(text: str) -> Iterator[str]:
-    """As pip sees them: continued lines joined, without comments."""
+    """The lines as pip reads them: continued lines joined, without comments."""
     for line in text.replace("\\\n", "").splitlines():
         words = (" " + line).split(" #")[0].strip()
         if words and not words.startswith("#"):
@@ -160,7 +164,7 @@ def lines_of(text: str) -> Iterator[str]:
 
 
 def argument_of(line: str, options: "tuple[str, ...]") -> Optional[str]:
-    """The argument if the line is one of these options."""
+    """The argument if the line is one of these options; None if it is not."""
     for option in options:
         if line.startswith(option):
             rest = line[len(option) :]
@@ -170,7 +174,7 @@ def argument_of(line: str, options: "tuple[str, ...]") -> Optional[str]:
 
 
 def is_local(line: str) -> bool:
-    """Whether a line of requirements takes something from this machine's disk."""
+    """Whether a line of requirements installs something from this machine's disk."""
     folder = argument_of(line, _FOLDERS)
     if folder is None and line.startswith("-"):
         return False
@@ -186,8 +190,8 @@ def is_local(line: str) -> bool:
 
 
 def ready(folder: str, requirements: str, pip: Pip) -> None:
-    """Build the environment if needed, and keep it while the job runs: the command inherits its
-    lock. Raises OSError or CannotBuild."""
+    """Build the environment if needed. The command inherits its lock, so it stays while the job
+    runs. Raises OSError or CannotBuild."""
     os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
     lock = os.open(folder + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     os.set_inheritable(lock, True)
@@ -202,7 +206,7 @@ def ready(folder: str, requirements: str, pip: Pip) -> None:
 
 
 def use(folder: str) -> bool:
-    """Whether an environment is complete; from now on it ages."""
+    """Note the use of an environment: its age counts from now. False if it is not complete."""
     try:
         os.utime(os.path.join(folder, READY))
     except FileNotFoundError:
@@ -213,7 +217,7 @@ def use(folder: str) -> bool:
 
 
 def build(folder: str, requirements: str, pip: Pip) -> None:
-    """Rebuild the environment. Raises OSError or CannotBuild."""
+    """Build the environment anew. Raises OSError or CannotBuild."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     say("building a virtual environment from %s" % os.path.basename(requirements))
@@ -235,7 +239,7 @@ def build(folder: str, requirements: str, pip: Pip) -> None:
 
 
 def unreached(pip: Pip) -> str:
-    """A remedy if pip's index does not answer here; "" if it does or if that is unknown."""
+    """A remedy if pip's index does not answer here; "" if it answers or if that is unknown."""
     import socket  # the agent imports this file, and needs neither
     from urllib.parse import urlsplit
 
@@ -254,7 +258,7 @@ def unreached(pip: Pip) -> str:
 
 
 def activated(env: Mapping[str, str], folder: str) -> Dict[str, str]:
-    """The variables as the activate script would set them."""
+    """The variables as the activate script of the environment would set them."""
     result = dict(env)
     result["VIRTUAL_ENV"] = folder
     result["PATH"] = os.path.join(folder, "bin") + os.pathsep + env.get("PATH", os.defpath)
@@ -263,7 +267,7 @@ def activated(env: Mapping[str, str], folder: str) -> Dict[str, str]:
 
 
 def say(text: str) -> None:
-    """A line in the job's log."""
+    """Write a line to the job's log."""
     sys.stdout.write("hostler: %s\n" % text)
     sys.stdout.flush()
 

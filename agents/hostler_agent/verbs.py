@@ -1,4 +1,5 @@
-"""The table of requests other than looks: each name and what it calls; each runs in a thread."""
+"""The table of requests other than looks: each name and its function; each request runs in a
+thread."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ _UNSEEN = "who uses the GPUs cannot be seen: %s"
 
 
 class Verbs:
-    """Finds the method of a request by its key."""
+    """Finds the function of a request by its name."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class Verbs:
         }  # fmt: skip
 
     def run(self, request: Message) -> Outgoing:
-        """The answer to a request. Raises Refusal, or any exception if there is a bug."""
+        """Return the answer to a request. Raises Refusal; any other exception is a bug."""
         for name, verb in self._verbs.items():
             if name in request:
                 payload = request[name]
@@ -144,7 +145,7 @@ class Verbs:
             try:
                 self._claims.started(workload["daemon_id"], workload["attempt_id"], bound)
             except (Unusable, OSError) as error:
-                # It runs, and its leases are valid while its daemon touches them.
+                # The job runs, and its leases are valid while its daemon touches them.
                 sys.stderr.write("hostler agent: leases stay unbound: %s\n" % error)
         return workload
 
@@ -233,7 +234,7 @@ class Verbs:
         return {}
 
     def _gateways(self) -> Gateways:
-        """Created for the first gateway: most hosts have none."""
+        """The gateways of this login. Created at the first request: most hosts have none."""
         from hostler_agent.gateway import Gateways
 
         if self._made_gateways is None:

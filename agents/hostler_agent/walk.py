@@ -11,19 +11,20 @@ from typing import Callable, Dict, List, Optional
 from hostler_agent import beneath, left_out
 
 MOST_SEEN = 500_000
-"""Entries examined in one walk: the names of one folder at a time are in memory."""
+"""Entries examined in one walk. Only the names of one folder at a time are in memory."""
 MOST_DEEP = 200
 _MOST_PATH = 4095
 _MOST_COUNTED = 50_000
-"""Entries of left-out folders whose bytes are added up."""
+"""Limit of entries in left-out folders whose bytes are added up."""
 _PULSE = 5.0
 
 Take = Callable[[bytes, int, bytes, os.stat_result], None]
-"""Called for each file and link: its path, the open folder it is in, its name, and what it is."""
+"""Called for each file and link: its path, the descriptor of its folder, its name, its status."""
 
 
 class Walk:
-    """One walk through a folder. `skips` says why a folder is left out, by its path and name."""
+    """One walk through a folder. `skips` returns why a folder is left out, by its path, name and
+    descriptor; None: it is not left out."""
 
     def __init__(
         self,
@@ -38,25 +39,26 @@ class Walk:
         self.left_out: Dict[str, int] = {}
         self.truncated = False
         self.enough: Callable[[], bool] = lambda: False
-        """Whether the walk can stop."""
+        """Called often. True ends the walk."""
         self.folder: Callable[[bytes, os.stat_result], None] = lambda path, status: None
-        """Called for each folder."""
+        """Called for each folder that is not left out."""
         self.deep = True
-        """Go into folders, too."""
+        """Whether the walk enters folders."""
 
     def through(self, folder: int, depth: int = 0) -> None:
-        """Walk through an open folder at this depth. Raises OSError if it cannot be read at all."""
+        """Walk through an open folder at this depth. Raises OSError if the folder itself cannot be
+        read."""
         self._device = os.fstat(folder).st_dev
         self._careful = beneath.has_mounts(folder)
         names = self._names(folder)
         self._each(folder, b"", names, depth)
 
     def leave_out(self, why: str, size: int) -> None:
-        """Count what is left out."""
+        """Add a size to the bytes that were left out for this reason."""
         self.left_out[why] = self.left_out.get(why, 0) + size
 
     def _miss(self, why: str) -> None:
-        """Record a folder that was not read: it must not count as empty."""
+        """Record a folder that was not read, so that it does not count as empty."""
         self.leave_out(why, 0)
         self.truncated = True
 
@@ -144,7 +146,7 @@ class Walk:
             self._each(folder, path + b"/", self._names(folder), depth + 1)
 
     def _bytes_of(self, folder: int, depth: int) -> int:
-        """Bytes of the files in a left-out folder, if counting is quick."""
+        """Bytes of the files in a left-out folder, up to a limit of entries."""
         inner = Walk(lambda *_: None, lambda *_: None, self.at_work)
         total = [0]
 
@@ -160,8 +162,8 @@ class Walk:
 
 
 def _is_mount(folder: int, name: bytes) -> bool:
-    """Whether something is mounted there. Another device number alone does not mean that: on
-    overlayfs files and folders have different ones."""
+    """Whether something is mounted there. Another device number does not prove it: on overlayfs,
+    files and folders have different ones."""
     try:
         step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
@@ -177,5 +179,5 @@ def _size(status: os.stat_result) -> int:
 
 
 def bytes_used(status: os.stat_result) -> int:
-    """Bytes on the disk: holes of a sparse file take none."""
+    """Bytes that a file takes on the disk: holes of a sparse file take none."""
     return min(status.st_size, status.st_blocks * 512)

@@ -17,12 +17,12 @@ from hostler_agent.machine import boot_id
 from hostler_agent.processes import Proc
 
 _TIMEOUT = 8.0
-"""Less than the time that the requester waits for the answer."""
+"""Seconds; less than the time for which the requester waits."""
 _NOT_SEEN = "its processes cannot be seen from the host"
 
 
 def job(folders: Folders, payload: Message) -> Outgoing:
-    """Warn a job; no error if it has ended. Raises Refusal."""
+    """Warn a job. No error if it has ended. Raises Refusal."""
     ask, attempt = warning.wanted(payload), check_attempt(payload.get("attempt_id"))
     folder, proc = folders.job(attempt), Proc()
     found = journal.load(folder)
@@ -61,13 +61,13 @@ def _container(
     proc, pid = Proc(), state_of(found).get("Pid")
     first = warning.root_of(proc, pid) if isinstance(pid, int) and pid > 1 else None
     # If Docker itself runs in a container, it may report a PID of that container. So the process
-    # must be visible here. Checked last, so that the signal goes to this process or to none.
+    # must be visible here. This is checked last, so that the signal reaches this process or none.
     if first is None or proc.container(first.pid) != ref:
         return warning.unknown(_NOT_SEEN)
     root = warning.command_of_container(proc, first)
 
     def instead() -> bool:
-        """Send it through Docker: the container's first process gets the signal or passes it on."""
+        """Signal through Docker: the container's first process gets the signal or passes it on."""
         where = query("/containers/%s/kill" % ref, signal="SIG" + ask.name)
         for _ in connection.stream("POST", where):
             pass
@@ -85,6 +85,6 @@ def marks(folders: Folders) -> str:
 
 
 def forget(folders: Folders, attempt: Json) -> None:
-    """Forget an attempt whose container is gone."""
+    """Remove the record of an attempt whose container is gone."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(os.path.join(marks(folders), check_attempt(attempt)))

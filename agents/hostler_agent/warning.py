@@ -1,10 +1,10 @@
 """Decides which processes of a stage get the warning signal before its time limit: only those that
 handle it; of a shell that does not, its children.
 
-Only a process that catches the signal gets it (SigCgt of /proc/PID/status): by default USR1 ends a
-program. A shell that does not catch it is not asked, but what it runs: `sh -c "python train.py"`
-warns Python. What was done is written down before it is reported, so that a repeated request gets
-the same answer, and the stage one signal.
+Only a process that catches the signal gets it (SigCgt of /proc/PID/status), because by default USR1
+ends a program. If a shell does not catch it, its child processes are examined instead:
+`sh -c "python train.py"` warns Python. The result is stored before it is reported. So a repeated
+request gets the same answer, and the stage gets one signal.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ MARK = "warned"
 """Name of the file in a job's folder that records the warning."""
 SHELLS = ("sh", "dash", "bash", "ash", "ksh", "mksh", "zsh", "busybox")
 _INITS = ("docker-init", "tini", "catatonit", "dumb-init")
-"""First processes of a container that are not the command: they pass all signals on."""
+"""First processes of a container that are not its command: they pass all signals on."""
 _MOST_NAMED = 20
 _MOST_LOOKED = 5000
-"""Processes of one job that are examined."""
+"""Limit of examined processes of one job."""
 _MOST_NAME = 32
 _MOST = 16 * 1024
 _CUT_SHORT = "the agent was ended while it sent the signal"
 
 
 class Wanted(NamedTuple):
-    """What to send, and to whom."""
+    """Which signal to send, and to which processes."""
 
     name: str
     number: int
     children: bool = False
-    """Signal not the command, but the nearest processes below it that catch it."""
+    """Whether to signal not the command, but the nearest processes below it that catch the
+    signal."""
 
 
 def wanted(payload: Message) -> Wanted:
-    """The parsed request. Raises Refusal."""
+    """Parse a request. Raises Refusal."""
     name, to = payload.get("signal"), payload.get("to")
     number = getattr(signal, "SIG%s" % name, None) if isinstance(name, str) else None
     if not isinstance(number, signal.Signals) or to not in ("command", "children"):
@@ -56,14 +57,15 @@ def wanted(payload: Message) -> Wanted:
 
 
 class Aim(NamedTuple):
-    """The processes that get the signal, and those that do not because they do not catch it."""
+    """The processes that get the signal, and those that do not get it because they do not catch
+    it."""
 
     catching: List[Process]
     deaf: List[Process]
 
 
 def aim(proc: Proc, root: Process, ask: Wanted) -> Aim:
-    """The processes to signal, from the command at `root` downwards."""
+    """Find the processes to signal, from the command at `root` downwards."""
     below: Dict[int, List[Process]] = {}
     for process in descendants(proc, root.pid):
         below.setdefault(process.parent, []).append(process)
@@ -92,15 +94,15 @@ def catches(proc: Proc, pid: int, number: int) -> bool:
 
 
 def is_shell(proc: Proc, pid: int) -> bool:
-    """Whether it is a shell, or a script that a shell interprets: the kernel then puts the shell in
-    front of the script's arguments."""
+    """Whether a process is a shell, or a script that a shell interprets: the kernel then puts the
+    shell before the script's arguments."""
     first = (proc.text(pid, "cmdline", 4096) or "").split("\0")[0]
     return os.path.basename(first).lstrip("-") in SHELLS
 
 
 def command_of_container(proc: Proc, first: Process) -> Process:
-    """The command of a container: its first process, or the child of an init. After Docker's own
-    init there may be another one, of the image."""
+    """The command of a container: its first process, or the child of an init. Below Docker's own
+    init there may be a second one, from the image."""
     below = descendants(proc, first.pid)
     while (proc.text(first.pid, "comm") or "").strip() in _INITS:
         own = [each for each in below if each.parent == first.pid]
@@ -111,7 +113,7 @@ def command_of_container(proc: Proc, first: Process) -> Process:
 
 
 class Sender:
-    """Signals processes that are still the same. `instead`: another way to the command itself, if
+    """Signals processes that are still the same. `instead` signals the command in another way, if
     the login may not signal it."""
 
     def __init__(
@@ -124,7 +126,7 @@ class Sender:
         self._proc, self._root, self._ask, self._instead = proc, root, ask, instead
 
     def send(self) -> Outgoing:
-        """Signal all processes that catch it; the answer."""
+        """Signal all processes that catch it. Returns the answer to the request."""
         found = aim(self._proc, self._root, self._ask)
         sent: List[Process] = []
         denied: List[Process] = []
@@ -138,7 +140,8 @@ class Sender:
         }  # fmt: skip
 
     def _send(self, process: Process) -> Optional[bool]:
-        """None: it has just ended, or no longer catches it."""
+        """Signal a process. True: sent; False: not permitted; None: it has just ended, or no longer
+        catches the signal."""
         if self._proc.start_ticks(process.pid) != process.ticks:
             return None
         if not catches(self._proc, process.pid, self._ask.number):
@@ -160,7 +163,7 @@ class Sender:
 
 
 def root_of(proc: Proc, pid: int) -> Optional[Process]:
-    """A process as it is now; None: it is gone, or cannot be seen."""
+    """A process as it is now; None if it is gone, or cannot be seen."""
     state, parent, ticks = proc.origin(pid)
     if state in ("Z", "X", None) or ticks is None:
         return None
@@ -168,13 +171,14 @@ def root_of(proc: Proc, pid: int) -> Optional[Process]:
 
 
 def unknown(problem: str) -> Outgoing:
-    """The answer if nothing can be sent."""
+    """The answer if no signal can be sent."""
     return {"sent": [], "deaf": [], "denied": [], "problem": problem}
 
 
 def once(path: str, send: Callable[[], Outgoing]) -> Outgoing:
-    """Send, unless the file at `path` records that it was done; what was done. If a full disk takes
-    no such file, it is still sent: the daemon records it, too."""
+    """Send the signal and record the answer in a file at `path`. If the file exists, return its
+    answer instead. If a full disk prevents the file, the signal is still sent: the daemon records
+    the answer, too."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         mark = os.open(path, flags, 0o600)
@@ -192,7 +196,8 @@ def once(path: str, send: Callable[[], Outgoing]) -> Outgoing:
 
 
 def _read(path: str) -> Outgoing:
-    """The stage can put anything there, and reading a FIFO would wait for ever."""
+    """Read a recorded answer. The stage can put anything in its place, and reading a FIFO would
+    wait for ever."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with contextlib.suppress(OSError, ValueError):
         with open(os.open(path, flags), "rb") as file:
@@ -202,8 +207,8 @@ def _read(path: str) -> Outgoing:
 
 
 def _answer(told: Message) -> Outgoing:
-    """The file's content in the form of an answer: otherwise the daemon would ask again for
-    ever."""
+    """The file's content in the form of an answer; otherwise the daemon would repeat the request
+    for ever."""
     return {
         "sent": _reached(told.get("sent")), "deaf": _reached(told.get("deaf")),
         "denied": _reached(told.get("denied")), "problem": string(told.get("problem")) or "",

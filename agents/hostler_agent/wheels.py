@@ -1,9 +1,9 @@
 """Environments from wheels that the daemon has fetched, for hosts without a package index: what is
 asked about the host's Python, and linking of wheels.
 
-The daemon asks what a job's requirements file says and which Python would install it, puts the
-wheels into the cache of blobs, and has them linked into the job's folder: from there `venv.py`
-installs them, whatever is cleared away of the cache meanwhile.
+The daemon asks for the content of a job's requirements file, and for the Python that would install
+it. It puts the wheels into the cache of blobs, and has them linked into the job's folder. `venv.py`
+installs them from there, even if they are removed from the cache meanwhile.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _32_BIT = {"x86_64": "i686", "aarch64": "armv7l", "armv8l": "armv7l"}
 
 
 def wanted(folders: Folders, payload: Message) -> Outgoing:
-    """The content of a job's requirements file, and its Python; for a job that has started, only
-    that fact. Raises Refusal, OSError."""
+    """The content of a job's requirements file, and its Python. If the job has started, the answer
+    says only that. Raises Refusal, OSError."""
     job = journal.load(folders.job(check_attempt(payload.get("attempt_id"))))
     if job is None:
         raise Refusal("there is no such job here", "NotFoundError")
@@ -50,7 +50,7 @@ def wanted(folders: Folders, payload: Message) -> Outgoing:
 
 
 def about_python() -> Outgoing:
-    """All properties of this Python that decide which wheels fit."""
+    """All properties of this Python that decide which wheels it can install."""
     from importlib.machinery import EXTENSION_SUFFIXES
 
     machine = os.uname().machine
@@ -72,8 +72,8 @@ def _glibc() -> str:
 
 
 def _pip() -> str:
-    """The version of the pip that is put into new environments; "" if there is none, as on Debian
-    without the package python3-venv."""
+    """The version of pip in new environments; "" if there is none, as on Debian without the package
+    python3-venv."""
     try:
         import ensurepip
 
@@ -83,7 +83,7 @@ def _pip() -> str:
 
 
 def _markers(machine: str) -> Dict[str, str]:
-    """As defined on packaging.python.org, "Dependency specifiers"."""
+    """The environment markers, as defined on packaging.python.org, "Dependency specifiers"."""
     full, uname = "%d.%d.%d" % sys.version_info[:3], os.uname()
     return {
         "os_name": os.name, "sys_platform": sys.platform, "platform_system": uname.sysname,
@@ -96,8 +96,8 @@ def _markers(machine: str) -> Dict[str, str]:
 
 
 def place(folders: Folders, payload: Message) -> Outgoing:
-    """Put cached wheels into the folder of a job that has not started; whether it has all packages.
-    With "only_if_ready" no wheels are placed, and the answer is whether its environment is
+    """Put cached wheels into the folder of a job that has not started. The answer says whether the
+    job has all packages. With "only_if_ready" no wheels are placed unless its environment is
     complete. Raises Refusal, OSError."""
     attempt = check_attempt(payload.get("attempt_id"))
     job = journal.load(folders.job(attempt))

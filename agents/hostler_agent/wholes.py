@@ -32,7 +32,7 @@ def place(mode: Message, folders: Folders) -> None:
 
 
 def _place_docker(source: ArchiveSource, blob: str) -> None:
-    """Put the blob into a container, if it is the attempt's and has never run."""
+    """Put the blob into a container, if this is the attempt's container and has never run."""
     connection, found = _container(source)
     try:
         if state_of(found).get("Status") != "created":
@@ -64,7 +64,8 @@ def _container(source: ArchiveSource) -> Tuple[Connection, Message]:
 
 
 def _owned(found: Message, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The blob's entries, owned by the container's user if that is a plain "uid:gid"."""
+    """Yield the blob, with all entries owned by the container's user if that is a plain
+    "uid:gid"."""
     uid, _, gid = str(table(found.get("Config")).get("User") or "").partition(":")
     if not uid.isdigit() or not (gid or uid).isdigit():
         return pieces
@@ -72,7 +73,7 @@ def _owned(found: Message, pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def archived(mode: Message, folders: Folders) -> None:
-    """A folder, or chosen files, as a tar from an offset on."""
+    """Send a folder, or chosen files, as a tar from a byte offset on."""
     offset = whole(mode, "offset")
     if mode.get("chosen") is True:
         from hostler_agent import transfers
@@ -105,7 +106,8 @@ def _tar(source: ArchiveSource, folders: Folders) -> Iterator[bytes]:
 
 
 def _from_container(source: ArchiveSource) -> Iterator[bytes]:
-    """The tar of a folder of a container that has ended; links cannot lead it elsewhere."""
+    """Yield the tar of a folder of an ended container, after a check that no link leads out of
+    it."""
     ref, path = source.ref, inside.place(source.path)
     connection, found = _container(source)
     try:

@@ -1,8 +1,8 @@
 """The protocol between agent and daemon: its version, the longest line and frame, seconds of
 silence, frames, differences of looks.
 
-Both sides import this module (docs/protocol.md section 1 is its text form). What the daemon reads
-comes from a host that may be hostile: `hostler.model.host_reports` checks it.
+Both sides import this module (docs/protocol.md section 1 describes it in words). The daemon reads
+data from hosts that may be hostile: `hostler.model.host_reports` checks it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import List, NoReturn, Union
 from hostler_agent.json_values import Json, Message, Outgoing
 
 Frame = Union[bytes, Message, None]
-"""The content of a frame: data, an object, or nothing at the end of the stream."""
+"""The content of a frame: data, an object, or None at the end of the stream."""
 
 PROTOCOL = 1
 MAX_LINE = 8 * 1024 * 1024
-"""Bytes of one line, newline included."""
+"""Longest line in bytes, including the newline."""
 MAX_FRAME = 1024 * 1024
-"""Bytes of one frame's content in bulk streams."""
+"""Longest content of one frame in bulk streams, in bytes."""
 SILENCE = 30.0
 """Seconds without a line after which an agent ends."""
 SECTIONS = (
@@ -35,7 +35,8 @@ _JSON_BIT = 0x80000000
 
 
 def encode(message: Outgoing) -> bytes:
-    """One line, newline included. Raises ValueError when it would be longer than `MAX_LINE`."""
+    """Return an object as a line with its newline. Raises ValueError if it is longer than
+    `MAX_LINE`."""
     line = _encoder.encode(message).encode("ascii") + b"\n"
     if len(line) > MAX_LINE:
         raise ValueError("a line of %d bytes is longer than the protocol allows" % len(line))
@@ -43,7 +44,7 @@ def encode(message: Outgoing) -> bytes:
 
 
 def decode_line(line: bytes) -> Message:
-    """The object on a line. Raises ValueError for any other line."""
+    """Return the object on a line. Raises ValueError if there is none."""
     if len(line) > MAX_LINE:
         raise ValueError("a line of %d bytes is longer than the protocol allows" % len(line))
     try:
@@ -90,14 +91,14 @@ class LineReader:
 
 
 def frame(data: bytes) -> bytes:
-    """`data` as a frame; it may not be empty (that is `END`) nor longer than `MAX_FRAME`."""
+    """Return `data` as a frame. It may not be empty (that is `END`) nor longer than `MAX_FRAME`."""
     if not 0 < len(data) <= MAX_FRAME:
         raise ValueError("a frame holds 1 to %d bytes, not %d" % (MAX_FRAME, len(data)))
     return struct.pack(">I", len(data)) + data
 
 
 def json_frame(message: Outgoing) -> bytes:
-    """An object as a frame."""
+    """Return an object as a frame."""
     data = _encoder.encode(message).encode("ascii")
     if len(data) > MAX_FRAME:
         raise ValueError("an object of %d bytes does not fit a frame" % len(data))
@@ -136,7 +137,8 @@ class FrameReader:
 
 
 class LookEncoder:
-    """Leaves out of each look the parts that the other side already knows. One per connection."""
+    """Leaves out of each look the parts that the other side already knows. Each connection has
+    one."""
 
     def __init__(self) -> None:
         self._sent: Outgoing = {}
@@ -158,5 +160,5 @@ class LookEncoder:
         return changed
 
     def line(self, request: Json, sections: Outgoing) -> bytes:
-        """The answer to look `request`, as a line."""
+        """The answer to the look request with this id, as a line."""
         return encode({"id": request, "ok": self.changes(sections)})
