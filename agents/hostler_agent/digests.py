@@ -1,5 +1,8 @@
-"""Makes SHA-256 digests; loads hashlib only for the first one. hashlib loads OpenSSL, which takes
-half as long as the start of Python, and most bulk agents need no digest."""
+"""Makes SHA-256 digests; loads hashlib only for the first one.
+
+The module hashlib loads OpenSSL, which takes half as long as the start of Python, and most bulk
+agents need no digest.
+"""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ class Jobs:
         return self._now(job), job.bound
 
     def made(self, payload: Message) -> str:
-        """Load the attempt of a request. If the request has "create", the attempt is created
+        """Return the attempt id of a request. If the request has "create", the attempt is created
         first."""
         attempt = check_attempt(payload.get("attempt_id"))
         created = payload.get("create")

@@ -264,8 +264,8 @@ def _is_mine(lease: SeenLease) -> bool:
 
 
 def _told(section: Dict[str, List[GpuProcess]], commands: bool = True) -> Dict[str, List[Outgoing]]:
-    """The processes as they are sent; without the texts that other users can make long, if
-    needed."""
+    """The processes as they are sent. If `commands` is false, without their command lines, which
+    other users can make long."""
     return {
         uuid: [(one if commands else one._replace(command=None)).to_json() for one in found]
         for uuid, found in section.items()

@@ -41,7 +41,7 @@ def descendants(proc: Proc, root: int) -> List[Process]:
 
 
 def now(ago: float = 0.0) -> int:
-    """Ticks since boot, by the clock of `Process.ticks`; or as it was some seconds ago."""
+    """Ticks since boot, by the clock of `Process.ticks`; or as it was `ago` seconds ago."""
     return int((time.clock_gettime(time.CLOCK_BOOTTIME) - ago) * CLOCK_TICK)
 
 
