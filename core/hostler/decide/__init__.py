@@ -1,8 +1,8 @@
 """Decisions as pure functions, values in and values out: placing, queue, retries, causes, services,
 expiry.
 
-`plan.plan` looks at a snapshot and says what to do and why the rest waits. The other modules are
-its parts, in the order in which it uses them: index, progress, settle, orphans, host_capacity,
-queue, placement, reasons. `availability` says whether a GPU can be had; `preview` uses the
-plan for dry runs. Nothing here knows a clock, a disk or a network.
+`plan.plan` takes a snapshot, and returns the actions to take and a reason for every pending stage;
+`plan.preview` is the dry run. The parts of a plan are the modules index, releases, progress,
+host_capacity, queue, placing, settle, orphans and reasons. No module here uses a clock, a disk or a
+network.
 """

@@ -1,6 +1,5 @@
 """Which host names and ports a service may ask for at the gateway (`hosts`, `ports` of [gateway]),
-and which ones are already taken by whom. Pure.
-"""
+and which ones another service has already. Pure."""
 
 from __future__ import annotations
 
@@ -30,8 +29,8 @@ class AddressRules:
     hosts: tuple[str, ...] | None = None
     ports: tuple[str, ...] | None = None
     own_names: frozenset[str] = frozenset()
-    """Of machines, the gateway's among them: a service with such a name, or one that begins with it
-    (`gpu1.lab.example`), could get the requests of all that have paths."""
+    """Names of machines, including the gateway's. A service with such a name, or with a name that
+    begins with one (`gpu1.lab.example`), could get the requests of all services that have paths."""
     own_port: int | None = None
 
     def refusal(self, address: ServiceAddress) -> tuple[str, str] | None:
@@ -68,8 +67,8 @@ def _not_given(address: ServiceAddress, given: tuple[str, ...]) -> tuple[str, st
 
 
 def rules_of(config: Config, machine: str = "") -> AddressRules:
-    """Without these keys in the config, a personal daemon allows all addresses, a shared one none.
-    `machine`: the name of the daemon's own."""
+    """The rules of the config. Without these keys, a personal daemon allows all addresses, a shared
+    one none. `machine`: the name of the daemon's machine."""
     gateway, left_out = config.gateway, () if config.daemon.is_shared else None
     names = [machine, *(each for host in config.hosts for each in (host.name, host.target))]
     return AddressRules(
@@ -92,8 +91,8 @@ def address_in(service: Service, name: str) -> ServiceAddress:
 
 
 def addresses_in(run: Run, name: str | None = None) -> dict[str, ServiceAddress]:
-    """Of the services of a run, by their names at the gateway: those of the file, or that of a
-    release. Raises InputError."""
+    """The addresses of a run's services, by their names at the gateway: the names in the file, or
+    `name` for a release. Raises InputError."""
     found = {stage.base: stage.service for stage in run.stages if stage.service is not None}
     return {name or base: address_in(service, name or base) for base, service in found.items()}
 
@@ -104,7 +103,7 @@ class Taken:
     def __init__(self) -> None:
         self._whole: dict[tuple[AddressKind, str], str] = {}
         self._above: dict[str, str] = {}
-        """Paths above those that are taken."""
+        """Path above a path that is taken -> its owner."""
 
     def take(self, address: ServiceAddress, whose: str) -> None:
         """Assign a free address."""
@@ -113,7 +112,8 @@ class Taken:
             self._above.setdefault(path, whose)
 
     def whose(self, address: ServiceAddress) -> str | None:
-        """The owner of an address whose requests overlap with this one's."""
+        """The owner of an address whose requests overlap with this one's; None: no such address is
+        taken."""
         below = self._above.get(address.value) if address.kind is AddressKind.PATH else None
         paths = (*_above(address), address.value)
         found = (self._whole.get((address.kind, path)) for path in paths)

@@ -26,9 +26,9 @@ _RESULT_KEYS = (
     "modules", "setup", "env", "workdir", "slurm_commands", "slurm_output", "slurm_error",
     "mounts", "mount_targets", "code", "when", "spread", "context", "dockerfile", "target", "args",
 )  # fmt: skip
-"""What a stage makes depends on these. Limits, priorities and places are not part of it."""
+"""Keys that decide the result of a stage. Limits, priorities and places are not among them."""
 _CALLED = {"cell": "matrix", "mount_targets": "mounts"}
-"""In a file, where it is not the first word of the name."""
+"""The name of a key in a file, if it is not the first word of the field's name."""
 _MOST_NAMED = 20
 _VARIABLE = "HOSTLER_PARAM_"
 _VARIABLES = re.compile(rf"{_VARIABLE}\w+")
@@ -40,7 +40,8 @@ class _Reason:
 
     text: str
     is_unfinished: bool = False
-    """The only reason is that it did not succeed: it may continue from its checkpoint."""
+    """Whether the only reason is that it did not succeed: it may then continue from its
+    checkpoint."""
 
 
 _Reasons = dict[str, _Reason]
@@ -100,8 +101,8 @@ def succeeded(run: Run) -> dict[str, Attempt]:
 
 
 def origins_of(old: Run, run: Run) -> dict[str, Origin]:
-    """Run -> the code and parameters of the stages that `run` keeps of it, a retry of `old`, where
-    they are not its own."""
+    """Run -> the code and parameters of the stages that `run`, a retry of `old`, keeps from it, if
+    they differ from those of `run`."""
     own = Origin(run.source, run.params)
     found = {a.run_id: old.origin_of(stage) for stage, a in run.kept.items()}
     return {run_id: origin for run_id, origin in found.items() if origin != own}
@@ -136,8 +137,8 @@ def _counterparts(before: Sequence[Stage], now: Sequence[Stage]) -> dict[str, St
 
 
 def _begun(old: Run, stages: Sequence[Stage], counterparts: Mapping[str, Stage]) -> set[str]:
-    """Stages that may find a checkpoint, or had one under another name. Which stages had begun in
-    the runs before the last one is unknown here."""
+    """Stages that may find a checkpoint, or had one under another name. It is unknown here which
+    stages had begun in the runs before the last one."""
     if old.retry_of is not None:
         return {stage.name for stage in stages}
     tried = {attempt.stage for attempt in old.attempts}
@@ -182,8 +183,8 @@ def _difference(
     changed: Mapping[str, tuple[int, str]],
     now_called: Mapping[str, str],
 ) -> str | None:
-    """What of a stage's definition differs; None: nothing that affects its result. `changed` is as
-    `_words_of` gives it; `now_called`: the names that stages of the earlier run have now."""
+    """The part of a stage's definition that differs; None: no difference that affects its result.
+    `changed`: see `_words_of`; `now_called`: name of a stage in the earlier run -> its name now."""
     if sorted(now_called.get(name, "") for name in before.needs) != sorted(now.needs):
         return "its needs changed"
     if {now_called.get(name, "") for name in before.needs_ended} != now.needs_ended:
@@ -208,7 +209,7 @@ def _gpu_counts(stage: Stage) -> frozenset[int]:
 
 
 def _inputs(stage: Stage, now_called: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
-    """Input -> the outputs that it is made of, each as stage and name."""
+    """Input -> the outputs that it consists of, each as stage and name."""
     made: dict[str, list[tuple[str, str]]] = {}
     for name, references in stage.inputs.items():
         parts = [reference.rpartition(".") for reference in references]
@@ -235,7 +236,7 @@ def _used(stage: Stage) -> frozenset[str]:
 
 
 def variable_part(name: str) -> str:
-    """The part of a variable's name that a parameter or matrix key gives."""
+    """The part of a variable's name for a parameter or matrix key."""
     return "".join(c if c.isalnum() else "_" for c in name).upper()
 
 
@@ -253,8 +254,8 @@ def _add_others(
     done: Mapping[str, Attempt],
     has: Callable[[str], bool],
 ) -> None:
-    """Add the stages that need a stage that runs again, and the stages that made a missing output
-    for one. Each stage is checked once: a run may be a chain of thousands."""
+    """Add the stages that need a stage that runs again, and the stages whose missing outputs such a
+    stage needs. Each stage is checked once: a run may be a chain of thousands."""
     known, together = {stage.name: stage for stage in stages}, mates(stages)
     needed_by: dict[str, list[str]] = {}
     for stage in stages:

@@ -1,6 +1,7 @@
 """The cause of an attempt's end, from exit code, signal, stop reason and log: the log patterns for
-GPU out of memory and a lost GPU, and the sentences shown. And what is wrong with one that starts or
-runs, in a sentence. Pure.
+GPU out of memory and a lost GPU, and the sentences shown.
+
+Also the problem of an attempt that starts or runs, in one sentence. Pure.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _GPU_LOST_WORDS = (
 
 _NO_FAILURE = (Cause.STOPPED, Cause.DEPENDENCY, Cause.SUPERSEDED)
 NOT_READY = 125
-"""Exit code of the agent's `venv.py` and `activate.py` where they fail before the command."""
+"""Exit code of the agent's `venv.py` and `activate.py` if they fail before the command."""
 _OURS = "hostler: "
 _THIS_HOST = "this host "
 _BY_RUNTIME = (125, 126, 127)
@@ -59,9 +60,9 @@ def conclude(
 ) -> Ending:
     """Phase, cause (None: it succeeded) and one sentence for an ended workload.
 
-    `boot_id` is the host's when the end was seen, `tail` the last lines of its log, `gpu_lost` how
-    a GPU of it failed. Success is an observed exit code 0 and nothing else; a gate's numbers are
-    judged afterwards.
+    `boot_id`: the host's boot when the end was seen. `tail`: the last lines of its log. `gpu_lost`:
+    how one of its GPUs failed. Only an observed exit code 0 is a success; the conditions of a gate
+    are checked afterwards.
     """
     if attempt.stop_reason is not None:
         return _stopped(attempt)
@@ -133,8 +134,8 @@ def cause_from_log(tail: Sequence[str]) -> Cause | None:
 
 
 def _stopped(attempt: Attempt) -> Ending:
-    """A stop reason explains the end, whatever the exit code: a command that catches TERM and ends
-    with 0 did not finish its work."""
+    """The ending after a stop. The stop reason counts, whatever the exit code: a command that
+    catches TERM and ends with 0 did not finish its work."""
     cause = attempt.stop_reason
     phase = Phase.CANCELLED if cause in _NO_FAILURE else Phase.FAILED
     return phase, cause, attempt.stop_detail
@@ -167,7 +168,7 @@ def _oom_sentence(stage: Stage) -> str:
 
 
 def _with_root_hint(sentence: str, stage: Stage, workload: Workload, tail: Sequence[str]) -> str:
-    """The same, with a remedy if the command of a container needed root."""
+    """The sentence, with a remedy if the command of a container needed root."""
     if not traits_of(workload.runtime).never_root:
         return sentence
     hint = needs_root([workload.error or "", *tail], stage.mount_targets)
@@ -179,7 +180,7 @@ def _is_cut_off(tail: Sequence[str]) -> bool:
 
 
 def cut_off_sentence(host: str) -> str:
-    """Why a container lost its GPU, and where the remedy is."""
+    """Why a container lost its GPU, and where to find the remedy."""
     return (
         "the container lost access to its GPU while it ran; systemctl daemon-reload causes this "
         f"on hosts without links in /dev/char: see hostler doctor {host}"
@@ -203,8 +204,8 @@ def trouble_of(
 ) -> str | None:
     """One sentence for people about a placed attempt; None: no problem.
 
-    `host`: None if the config no longer names it. `held_up`: why the last try to start it, or to
-    copy its files, was blocked. `stray`: the GPU that it uses without having been given it.
+    `host`: None if the config no longer names it. `held_up`: what blocked the last try to start it,
+    or to copy its files. `stray`: the GPU that it uses although it was not given it.
     """
     if host is not None and host.unmerged and not attempt.phase.is_final:
         return f"the notes of {host.name} since the backup are not merged yet"
@@ -239,12 +240,12 @@ def trouble_of(
 
 
 def sentence_of(stray: Stray) -> str:
-    """For people, without the subject: "computes on GPU 0 of gpu1, which ..."."""
+    """A text for people, without the subject: "computes on GPU 0 of gpu1, which ..."."""
     return f"{'computes' if stray.computes else 'holds memory'} {stray.where}"
 
 
 def _not_copied(attempt: Attempt, host: Host | None) -> str | None:
-    """Why the files of an ended attempt are not being copied now."""
+    """Why the files of an ended attempt are not being copied now; None: no known problem."""
     if host is None:
         return f"{attempt.host} is no longer in the config: add it again to copy the files"
     if host.condition not in _UNSEEN:

@@ -22,7 +22,7 @@ _TAIL = 10_240
 """Bytes that a tar is padded to."""
 _MOST_NAMES = 20
 NOT_READ = "some file names cannot be shown exactly, so their files cannot be read"
-"""Bytes that are no UTF-8 are shown as U+FFFD: of two names that look alike neither is found."""
+"""U+FFFD replaces bytes that are not UTF-8. If two names then look alike, neither file is found."""
 UNFIT = "some files have too long names, or are in too many nested folders, to be copied"
 
 
@@ -72,25 +72,26 @@ def without(files: Sequence[FileEntry], there: Mapping[str, int]) -> tuple[FileE
 
 
 def not_come(copied: Sequence[FileEntry], came: Collection[str]) -> tuple[FileEntry, ...]:
-    """Requested files that did not arrive: they must not count as copied. Links that lead out of
-    the folder are skipped on purpose."""
+    """Requested files that did not arrive: they must not count as copied. Links are not among them,
+    because links that lead out of the folder are skipped on purpose."""
     return tuple(e for e in copied if e.kind == "file" and e.path not in came)
 
 
 def unfit_or(left: Sequence[FileEntry], why: str) -> str:
-    """Why these were not copied: `why`, unless it is the paths of all of them."""
+    """Why these files were not copied: `why`, or `UNFIT` if no path of them fits into an
+    archive."""
     return why if any(fits_archive(entry.path) for entry in left) else UNFIT
 
 
 def staying(left: Sequence[FileEntry], why: str) -> Staying:
-    """The total of these files, with the largest named first."""
+    """The total of these files; the largest ones are named first."""
     ranked = sorted(left, key=lambda entry: (-entry.size, entry.path))
     names = tuple(entry.path for entry in ranked[:_MOST_NAMES])
     return Staying(len(left), sum(entry.size for entry in left), names, why)
 
 
 def over_budget(limit: int) -> str:
-    """Why files that did not fit were not copied."""
+    """Why files that did not fit into the limit were not copied."""
     return f"[limits] kept_files copies {format_size(limit)} of a run"
 
 

@@ -1,6 +1,5 @@
-"""When kept files and unfetched outputs are removed: an alert announces it two days ahead and
-stands for at least one day. Pure.
-"""
+"""When kept files and unfetched outputs are removed: an alert announces it two days ahead and is
+open for at least one day. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ from hostler.model.records import Remainder
 
 DAY = 86_400.0
 AHEAD = 2 * DAY
-"""How long before the removal of files an alert announces it: long enough for a day of a
-weekend."""
+"""Seconds before the removal of files when an alert announces it: long enough for a weekend."""
 _MOST_HOSTS = 3
 
 _MOST_NAMED = 8
@@ -32,21 +30,23 @@ class Notice:
 
     @property
     def severity(self) -> str:
-        """Of its event."""
+        """The severity of its event."""
         return "warning" if self.kind == EventKind.FILES_EXPIRING else "info"
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What happens to files that stay on hosts, as of now."""
+    """The decision about files that stay on hosts, as of now."""
 
     go: tuple[Remainder, ...] = ()
-    """May be removed now, in this order: first those that a person has released or fetched."""
+    """Files that may be removed now, in this order: first those that a person has released or
+    fetched."""
     notices: tuple[Notice, ...] = ()
     over: tuple[str, ...] = ()
     """Runs whose alert closes."""
     stood: Mapping[str, float | None] = field(default_factory=dict)
-    """Attempt -> how long the alert about its files has stood, where that has changed."""
+    """Attempt -> seconds for which the alert about its files has been open, if changed; None: no
+    alert."""
 
 
 def plan_expiry(
@@ -56,11 +56,11 @@ def plan_expiry(
     ran: float,
     now: float,
 ) -> Expiry:
-    """Which removals are announced, and which files are removed.
+    """Decide which removals are announced, and which files are removed.
 
-    `standing`: run -> kind of the event that its standing alert is of. `ran`: seconds that the
-    daemon ran since it last asked: an alert stands only while people can see it, and a clock that
-    jumps makes it stand no longer.
+    `standing`: run -> kind of the event of its open alert. `ran`: seconds that the daemon ran since
+    the last call. An alert counts as open only while people can see it, and a clock that jumps does
+    not make it older.
     """
     near = [each for each in left if is_near(each, open_runs, now)]
     stood = _standing(left, near, standing, ran)
@@ -82,22 +82,22 @@ def is_held(left: Remainder, open_runs: Collection[str], now: float) -> bool:
 
 
 def is_near(left: Remainder, open_runs: Collection[str], now: float) -> bool:
-    """Whether its removal is to be announced."""
+    """Whether an alert has to announce the removal now."""
     if left.given_up_by is not None or is_held(left, open_runs, now):
         return False
     return now >= left.until - AHEAD
 
 
 def goes_at(left: Remainder, now: float) -> float | None:
-    """The earliest time of removal; None: not while a person keeps it."""
+    """The earliest time of removal; None: a person keeps the files without an end."""
     if left.kept_by is None:
         return _earliest(left, now)
     return None if left.kept_until is None else max(_earliest(left, now), left.kept_until + DAY)
 
 
 def longer(left: Iterable[Remainder], keep_jobs: float) -> dict[str, float]:
-    """Attempts whose files stay longer than planned, since `keep_jobs` is longer now; announced
-    times never get shorter."""
+    """Attempt -> the later time of removal, because `keep_jobs` is longer now. Announced times
+    never get shorter."""
     return {
         each.attempt_id: each.since + keep_jobs
         for each in left
@@ -131,8 +131,8 @@ def _names(left: Sequence[Remainder]) -> str:
 def _standing(
     left: Sequence[Remainder], near: Sequence[Remainder], standing: Mapping[str, str], ran: float
 ) -> dict[str, float | None]:
-    """How long alerts have stood, where that has changed. If the removal of files is no longer
-    near, they are announced again before it."""
+    """Attempt -> seconds for which its alert has been open, if changed. None: the removal is no
+    longer near; it will be announced again."""
     changed: dict[str, float | None] = {}
     announced = {each.attempt_id for each in near}
     for each in left:
@@ -149,7 +149,7 @@ def _standing(
 def _notices(
     near: Sequence[Remainder], standing: Mapping[str, str], now: float
 ) -> Iterator[Notice]:
-    """For each run without an alert, or with one that does not cover all of its files."""
+    """A notice for each run that has no alert, or whose alert does not cover all of its files."""
     runs: dict[str, list[Remainder]] = {}
     for each in near:
         runs.setdefault(each.run_id, []).append(each)
@@ -179,15 +179,15 @@ def _notice(run_id: str, near: Sequence[Remainder], now: float) -> Notice:
 
 @dataclass(frozen=True, slots=True)
 class SavedExpiry:
-    """What happens to stored outputs past their time, as of now."""
+    """The decision about stored outputs past their time, as of now."""
 
     held: frozenset[str] = frozenset()
     """Runs whose files all stay for now."""
     stood: Mapping[str, float | None] = field(default_factory=dict)
-    """Run -> how long the alert about it has stood, where that has changed; None: there is no
-    longer anything to announce."""
+    """Run -> seconds for which the alert about it has been open, if changed; None: the run has no
+    files to announce any more."""
     notice: str | None = None
-    """What is to be announced."""
+    """The announcement; None: nothing new to announce."""
     is_over: bool = False
     """Whether the alert closes."""
 
@@ -195,11 +195,11 @@ class SavedExpiry:
 def plan_saved_expiry(
     near: Mapping[str, int], stood: Mapping[str, float], *, standing: bool, ran: float, now: float
 ) -> SavedExpiry:
-    """The announcements, and the runs whose files all stay for now.
+    """Decide on the announcements, and on the runs whose files all stay for now.
 
-    `near`: run -> bytes of its outputs that are not fetched and whose time is over, or soon will
-    be. `stood`: for how many seconds of the daemon's running time an alert that counts a run in has
-    stood. One alert is about all of them.
+    `near`: run -> bytes of its unfetched outputs whose time is over, or soon will be. `stood`: run
+    -> seconds of the daemon's running time for which an alert has included it. One alert is about
+    all runs.
     """
     ran = max(0.0, ran) if standing else 0.0
     changed: dict[str, float | None] = dict.fromkeys(stood.keys() - near.keys())

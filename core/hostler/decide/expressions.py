@@ -69,7 +69,7 @@ def evaluate(expression: str, names: Mapping[str, object], *, stage: str = "") -
 
 
 def check(expression: str, known: Collection[str] | None = None) -> list[str]:
-    """What is wrong with an expression before any value is known; empty: nothing.
+    """The problems of an expression before any value is known; an empty list if there are none.
 
     `known` lists the names it may use: whole names, `train.*` for any metric of a stage, `*` for
     any plain name. None: any name.
@@ -124,7 +124,7 @@ def _depth(tree: ast.AST) -> int:
 
 
 def _unsupported(node: ast.expr) -> Iterator[str]:
-    """Every part that an expression may not have."""
+    """Describe every part that an expression may not have."""
     match node:
         case ast.Constant(value=bool() | int() | float() | str()) | ast.Name():
             return
@@ -277,7 +277,8 @@ class _Evaluation:
 
 
 def _find(names: Mapping[str, object], name: str) -> object:
-    """What a name stands for: itself, or within the mapping of any of its beginnings."""
+    """The value of a name: of the whole name, or in the mapping under a part before one of its
+    dots; None: unknown."""
     if name in names:
         return names[name]
     at = name.find(".")

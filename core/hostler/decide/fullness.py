@@ -1,6 +1,5 @@
 """When no stage that keeps files starts on a host: its disk is almost full (under 5 % free), or the
-host or the store exceeds its limit of kept files. Pure.
-"""
+host or the store exceeds its limit of kept files. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from hostler.model.runtimes import RUNTIMES, traits_of
 
 _LOW_PART = 0.05
 _FOLDERS: Mapping[str, str] = {traits.name: traits.folder for traits in RUNTIMES.values()}
-"""The folder with the files that a runtime leaves."""
+"""Runtime -> the folder with the files that it leaves."""
 _REMEDY = (
     "fetch files and remove their runs (hostler get RUN, hostler rm RUN), or let the stage keep "
     "nothing (keep = [])"
@@ -24,21 +23,21 @@ _REMEDY = (
 
 
 def keeps_files(stage: Stage) -> bool:
-    """Whether its files other than outputs are kept."""
+    """Whether files of the stage other than outputs are kept."""
     return not stage.outputs if stage.keep is None else bool(stage.keep)
 
 
 def leaves_files(stage: Stage, verdict: Phase) -> bool:
-    """Whether anything beside outputs is copied of a stage, or stays on its host: of one that did
-    not succeed the folder stays, so that nothing in it is lost for a wrong line."""
+    """Whether files of a stage besides outputs are copied, or stay on its host. The folder of a
+    stage that did not succeed stays: an error in one line must not lose all its files."""
     if stage.keep == ():
         return False
     return keeps_files(stage) or (verdict is not Phase.SUCCEEDED and stage.code != "here")
 
 
 def has_files(stage: Stage, workload: Workload, verdict: Phase, *, unchanged: bool) -> bool:
-    """Whether there may be anything to copy of an attempt whose work has ended. `unchanged`: its
-    host said that nothing in its folder is new or changed."""
+    """Whether there may be files to copy of an attempt whose work has ended. `unchanged`: its host
+    reported that no file in its folder is new or changed."""
     if stage.outputs:
         return True
     if traits_of(workload.runtime).has_engine and workload.started_at is None:
@@ -47,7 +46,7 @@ def has_files(stage: Stage, workload: Workload, verdict: Phase, *, unchanged: bo
 
 
 def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:
-    """Runtimes that start nothing there that keeps files -> why not, with what helps."""
+    """Runtime -> why it starts no stage there that keeps files, with a remedy."""
     if snapshot.store_full is not None:
         return dict.fromkeys(_FOLDERS, f"{clean_line(snapshot.store_full, 200)}: {_REMEDY}")
     look, most = host.look, snapshot.kept_on_host
@@ -66,7 +65,7 @@ def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:
 
 
 def host_over_budget(host: Host, most: int | None, owner: str | None = None) -> str | None:
-    """How much a host keeps if it exceeds its limit, and who owns most of it."""
+    """How much a host keeps if it exceeds its limit, and who owns most of it; None: it does not."""
     kept = host.look.kept.bytes if host.look is not None else 0
     if most is None or kept <= most:
         return None
@@ -77,7 +76,8 @@ def host_over_budget(host: Host, most: int | None, owner: str | None = None) -> 
 
 
 def store_over_budget(size: int, most: int, owner: str | None = None) -> str | None:
-    """How much the daemon's machine keeps if it exceeds its limit, and who owns most of it."""
+    """How much the daemon's machine keeps if it exceeds its limit, and who owns most of it; None:
+    it does not."""
     if size <= most:
         return None
     return (
@@ -87,7 +87,8 @@ def store_over_budget(size: int, most: int, owner: str | None = None) -> str | N
 
 
 def _whose(owner: str | None) -> str:
-    """Other users can only ask that person: users cannot remove runs of others."""
+    """Words that name the owner of most files: users cannot remove runs of others, so they have to
+    ask that person."""
     return f"; {clean_line(owner, 40)} keeps most of it" if owner is not None else ""
 
 
@@ -98,12 +99,12 @@ def disk_of(runtime: str, look: Look) -> Disk | None:
 
 
 def _disk_below(folder: str, look: Look) -> Disk | None:
-    """The same of a host that only lists file systems: by their paths."""
+    """Like `disk_of`, for a host that only lists file systems: by their paths."""
     found = [d for d in look.machine.disks if f"{folder}/".startswith(f"{d.path.rstrip('/')}/")]
     return max(found, key=lambda disk: len(disk.path), default=None)
 
 
 def _is_low(disk: Disk, most: int | None) -> bool:
-    """Little space is left, and less than the kept files may need: on a large disk 5 % is
-    plenty."""
+    """Whether the free space is little, and less than the kept files may need: on a large disk 5 %
+    is plenty."""
     return disk.free < disk.total * _LOW_PART and (most is None or disk.free < most)

@@ -62,7 +62,7 @@ class Group:
 
     @cached_property
     def culprit(self) -> Attempt | None:
-        """The attempt for which the latest try failed; None: it did not fail so far."""
+        """The attempt that made the latest try fail; None: the try has not failed so far."""
         return _culprit(self.latest.values())
 
     @property
@@ -73,7 +73,7 @@ class Group:
 
     @cached_property
     def failures(self) -> tuple[Attempt, ...]:
-        """For each try that failed, the attempt for which it did."""
+        """For each failed try, the attempt that made it fail."""
         culprits = (_culprit(attempts) for _, attempts in sorted(self.tries.items()))
         return tuple(attempt for attempt in culprits if attempt is not None)
 

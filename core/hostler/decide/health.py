@@ -1,11 +1,10 @@
 """Hosts where starts fail: which stage may try such a host next and when, and when the stage is to
 blame; the pauses are `StartPauses` in `model.timings`.
 
-A host that failed a start gets nothing more of that kind, until a stage that waits and finds no
-other place is tried there: one at a time, with pauses that grow. A stage that failed there lets
-others start first, so that a stage (or a person's sweep) whose request breaks every host cannot
-keep those hosts closed. And where others started after it had failed, it is the stage that is at
-fault.
+After a failed start, a host gets no more stages of that kind. Only a pending stage that finds no
+other place is tried there: one at a time, after pauses that grow. A stage that failed there waits
+longer than the others. So a stage (or a person's sweep) whose request breaks every host cannot keep
+those hosts closed. If other stages start there after a stage has failed, the stage is the cause.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def after_fault(
     before: Ailment | None, attempt: Attempt, stage: Stage, owner: str, why: str, now: float,
     *, gpus_only: bool, pauses: StartPauses = DEFAULT.start,
 ) -> Ailment:  # fmt: skip
-    """The known state of a host after a start failed there by the host's fault."""
+    """The ailment of a host after its fault made a start fail."""
     owners, images = frozenset({owner}), frozenset({stage.image or ""})
     if before is None:
         first = pauses.first
@@ -47,7 +46,7 @@ def after_fault(
 
 
 def concerns(ailment: Ailment | None, gpus: bool) -> bool:
-    """Whether it prevents the start of a stage with or without GPUs."""
+    """Whether an ailment prevents the start of a stage with or without GPUs."""
     return ailment is not None and (gpus or not ailment.gpus_only)
 
 
@@ -58,18 +57,19 @@ def may_probe(ailment: Ailment, stage: Stage, owner: str, now: float) -> bool:
 
 
 def probe_times(ailment: Ailment) -> Iterable[float]:
-    """When another stage may try."""
+    """The times at which another stage may try the host."""
     return (_probe_at(ailment, met) for met in range(3))
 
 
 def _probe_at(ailment: Ailment, met: int) -> float:
-    """`met`: 2 if both the owner and the image had the failure there, 0 if neither did."""
+    """When a stage may try the host. `met`: 2 if both its owner and its image had the failure
+    there, 0 if neither did."""
     return ailment.probe_at + min(ailment.pause, ailment.head_start) * met / 2
 
 
 def is_suspect(tries: Sequence[Attempt], proven: Mapping[tuple[str, str, bool], float]) -> bool:
-    """Whether a stage that a host failed to start is itself the cause. `proven`: when something
-    last started, by host, runtime and whether it had GPUs."""
+    """Whether a stage that failed to start by a host's fault is itself the cause. `proven`: when a
+    stage last started, by host, runtime and whether it had GPUs."""
     return sum(_is_disproved(each, proven) for each in tries) >= _DOUBTS
 
 
@@ -86,7 +86,8 @@ def _is_disproved(attempt: Attempt, proven: Mapping[tuple[str, str, bool], float
 def remembered(
     runs: Iterable[Run], now: float, pauses: StartPauses = DEFAULT.start
 ) -> dict[Site, Ailment]:
-    """The known state of hosts after a restart, from the last results of open runs there."""
+    """The ailments of hosts after a restart of the daemon, from the last results of open runs
+    there."""
     found: dict[Site, Ailment] = {}
     last: dict[Site, tuple[Attempt, Run]] = {}
     for run in runs:

@@ -48,11 +48,11 @@ class Holder:
     gpu: Gpu
     source: Source
     ours: bool = False
-    """Of this daemon."""
+    """Whether it belongs to this daemon."""
 
     @property
     def owner(self) -> str | None:
-        """The Unix user behind it, where that is known."""
+        """The Unix user of the holder; None: unknown."""
         source = self.source
         if isinstance(source, OpenAttempt):
             return source.run.owner
@@ -64,12 +64,12 @@ class Holder:
 
     @property
     def attempt_id(self) -> str | None:
-        """The id of the attempt behind it, of any Hostler."""
+        """The id of the holder's attempt, of any Hostler; None: none."""
         return _attempt_of(self.source)
 
     @property
     def until(self) -> float | None:
-        """When it ends at the latest, if a time limit or the lease says so."""
+        """When it ends at the latest, by a time limit or the lease; None: unknown."""
         source = self.source
         if isinstance(source, OpenAttempt):
             return time_limit(source)
@@ -77,7 +77,7 @@ class Holder:
 
     @property
     def since(self) -> float | None:
-        """When it began: ours on the daemon's clock, others' on the host's."""
+        """When it began: ours on the daemon's clock, others' on the host's; None: unknown."""
         source = self.source
         if isinstance(source, OpenAttempt):
             return source.attempt.placed_at
@@ -136,7 +136,7 @@ def holders(
 
 
 def remedy_for(holder: Holder, host: str) -> Remedy:
-    """What has to happen before this holder is gone."""
+    """The remedy: what has to happen before this holder leaves the GPU."""
     kind, place = holder.kind, f"{host}:{holder.gpu.uuid}"
     if kind is HolderKind.UNHEALTHY:
         return Remedy(RemedyKind.FIX_HOST, host)
@@ -199,7 +199,8 @@ def _used(gpu: Gpu) -> str:
 
 
 def _age(holder: Holder, now: float) -> str:
-    """Coarse on purpose: a sentence must not change each second."""
+    """How long it has held the GPU, in whole minutes, so that a sentence does not change each
+    second."""
     since = holder.since
     if since is None or now - since < 60:
         return ""
@@ -225,7 +226,8 @@ def _add(
 
 
 def _persons(holder: Holder) -> Lease | None:
-    """Its lease, where that is by hand or of another daemon: the file's owner may use the GPU."""
+    """The holder's lease, if a person or another daemon claimed it; None: any other holder. The
+    owner of such a lease's file may use the GPU."""
     lease = holder.source
     if isinstance(lease, Lease) and (lease.attempt_id is None or not holder.ours):
         return lease
@@ -239,8 +241,8 @@ def _needs_closer_look(gpu: Gpu, policy: Policy) -> bool:
 
 
 def _containers(look: Look, daemon_id: str | None, ours: Container[str]) -> dict[str, str]:
-    """Container id -> the attempt or container name by which a holder is known. A lease of others
-    says nothing about attempts of ours."""
+    """Container id -> the attempt or container name by which a holder is known. A lease of another
+    daemon cannot name an attempt of ours."""
     refs = {w.ref: w.attempt_id for w in look.workloads if w.ref}
     refs.update((c.container_id, c.container_id) for c in look.foreign_containers)
     for lease in look.leases:

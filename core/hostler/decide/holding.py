@@ -1,4 +1,5 @@
-"""Which user and service have a name or an address at the gateway, and who gets it next. Pure."""
+"""Which user and service have a name or an address at the gateway, and which service gets it next.
+Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from hostler.model.runs import Run
 
 
 def service_names(run: Run) -> list[str]:
-    """The names of the services in its file."""
+    """The names of the services in a run's file."""
     return list(dict.fromkeys(stage.base for stage in run.stages if stage.service is not None))
 
 
@@ -24,7 +25,7 @@ def held_by(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[str
 
 
 def places_of(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[ServiceAddress, int]:
-    """The same for the addresses."""
+    """The owners of the addresses that a running gateway serves, like `held_by`."""
     there = {attempt_id: service for service, attempt_id in servers}
     found: dict[ServiceAddress, int] = {}
     for run in runs:
@@ -37,7 +38,7 @@ def places_of(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[S
 
 
 def asked_address(run: Run, base: str, name: str) -> ServiceAddress | None:
-    """The address in the file; None: nothing that a gateway could serve."""
+    """The address that the file asks for; None: the gateway could not serve it."""
     service = next(s.service for s in run.stages if s.base == base and s.service is not None)
     with suppress(InputError):
         return address_in(service, name)

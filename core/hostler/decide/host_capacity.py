@@ -1,7 +1,7 @@
 """Free GPUs, CPUs and memory of each host while planning, and which host and which GPUs a request
 gets (tightest fit, same card, neighbouring indices).
 
-A HostCapacity changes while a plan is made; the plan makes it and throws it away.
+A HostCapacity changes while a plan is made. Each plan makes new ones.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ class HostCapacity:
         }
         self.open_to_work = is_open_to_work(host, snapshot)
         self.full = full_runtimes(host, snapshot)
-        """Runtimes that start no stage here that keeps files -> why not."""
+        """Runtime -> why it starts no stage here that keeps files."""
         here = index.at_host.get(host.name, [])
         self.held: dict[str, tuple[Holder, ...]] = {}
         if host.look is not None and host.look.gpus:
             self.held = holders(host, snapshot.policy, snapshot.daemon_id, here)
         self.placed: list[OpenAttempt] = list(here)
-        """Open attempts here, those that this plan starts among them."""
+        """Open attempts here, including those that this plan starts."""
         self.free: dict[Card, list[Gpu]] = {}
         self.total: dict[Card, int] = {}
-        """Kind of card -> how many of them are healthy."""
+        """Kind of card -> the number of healthy ones."""
         self._count_gpus()
         self.has_one_kind = len(self.total) == 1
-        """All cards are alike."""
+        """Whether all cards are alike."""
         self.free_count = sum(map(len, self.free.values()))
         self.cpus = math.inf if host.cpus is None else float(host.cpus)
         self.ram = math.inf if host.memory is None else float(host.memory)
@@ -69,9 +69,9 @@ class HostCapacity:
             self.ram -= item.stage.resources.ram or 0
         gpus = sum(self.total.values())
         self.share = max(1.0, host.cpus / gpus / 2) if gpus and host.cpus else 1.0
-        """CPUs that a stage on a GPU probably needs: without them the GPU is useless."""
+        """CPUs that a stage with a GPU probably needs; without them the GPU is useless."""
         self.kept: list[Gpu] = []
-        """Free GPUs kept for the head of the queue, and with them CPUs and RAM."""
+        """Free GPUs that are kept for the head of the queue. CPUs and RAM are kept with them."""
         self.kept_cpus = 0.0
         self.kept_ram = 0.0
 
@@ -89,13 +89,13 @@ class HostCapacity:
                 self.free.setdefault(card, []).append(gpu)
 
     def ailment(self, request: Request) -> Ailment | None:
-        """Why no stage like this starts here; None: it may."""
+        """The ailment that prevents a stage like this from starting here; None: it may start."""
         found = self.ailments.get(request.runtime)
         return found if found is not None and concerns(found, bool(request.gpus)) else None
 
     def why_full(self, request: Request) -> str | None:
-        """Why there is no room for the files that the stage would leave here, for its code, or for
-        the files that it says it writes; None: there is room, or it needs none."""
+        """Why there is no room for the stage's files here: the files that it would leave, its code,
+        or the disk space that it requests; None: there is room, or it needs none."""
         if request.keeps and request.runtime in self.full:
             stays_here = request.here is not None and sees_code(self.host, request)
             if not stays_here:
@@ -114,13 +114,13 @@ class HostCapacity:
         self.placed.append(item)
 
     def add_free(self, gpus: Iterable[Gpu]) -> None:
-        """Count GPUs as free that are kept for the stage that gets them now."""
+        """Count as free the GPUs that are kept for the stage that gets them now."""
         for gpu in gpus:
             self.free.setdefault(card_of(gpu), []).append(gpu)
             self.free_count += 1
 
     def keep(self, gpus: Iterable[Gpu], cpus: float, ram: float) -> None:
-        """Reserve a part for the head of the queue."""
+        """Reserve GPUs, CPUs and RAM for the head of the queue."""
         self.kept = list(gpus)
         for gpu in self.kept:
             self.free[card_of(gpu)].remove(gpu)
@@ -131,7 +131,7 @@ class HostCapacity:
         self.ram -= self.kept_ram
 
     def unkeep(self) -> None:
-        """Cancel that reservation."""
+        """Cancel the reservation of `keep`."""
         for gpu in self.kept:
             self.free.setdefault(card_of(gpu), []).append(gpu)
         for gpus in self.free.values():
@@ -183,8 +183,9 @@ def is_open_to_work(host: Host, snapshot: Snapshot) -> bool:
 def candidates(
     capacities: Iterable[HostCapacity], request: Request, *, ailing: bool = False
 ) -> list[Candidate]:
-    """The hosts that are open to work and big enough for a request and its files if they were
-    empty: those where such a stage starts, or with `ailing` those where none does."""
+    """The hosts that are open to work, and that could take a request and its files if they were
+    empty. With `ailing`, only hosts where such a stage cannot start now; otherwise only the
+    others."""
     found = []
     for capacity in capacities:
         host = capacity.host
@@ -201,9 +202,8 @@ def candidates(
 
 
 def able_hosts(capacities: Iterable[HostCapacity], request: Request) -> set[str]:
-    """The hosts that could ever take a request, as far as is known: also those that are busy,
-    silent, or cannot start work now. Drained hosts are not included: a person has to end the
-    drain."""
+    """The hosts that could ever take a request, as far as is known. These include hosts that are
+    busy, silent, or cannot start work now, but not drained ones: a person has to end the drain."""
     return {
         capacity.host.name
         for capacity in capacities
@@ -215,7 +215,7 @@ def able_hosts(capacities: Iterable[HostCapacity], request: Request) -> set[str]
 
 
 def suitable_cards(capacity: HostCapacity, request: Request) -> tuple[Card, ...] | None:
-    """The kinds of card there that suit; None: too few even if all were free."""
+    """The kinds of card on a host that suit; None: too few GPUs, even if all were free."""
     if not request.gpus:
         return ()
     cards = [card for card in capacity.total if card_suits(card, request)]
@@ -225,8 +225,8 @@ def suitable_cards(capacity: HostCapacity, request: Request) -> tuple[Card, ...]
 
 
 def choose(found: Sequence[Candidate], request: Request) -> Choice | None:
-    """The best of the candidates; None: none has enough free now. The same input gives the same
-    answer."""
+    """The best of the candidates; None: none has enough free capacity now. The same input gives the
+    same answer."""
     return _choose_gpus(found, request) if request.gpus else _choose_cpus(found, request)
 
 

@@ -13,9 +13,9 @@ from hostler.model.images import StoredImage
 def images_to_drop(
     images: Iterable[StoredImage], most: int, busy: Collection[str] = ()
 ) -> tuple[StoredImage, ...]:
-    """The images to remove, least recently used first, until the rest has at most `most` bytes. A
-    blob that several images share counts once, and is freed with the last of them. `busy`: digests
-    of images that the daemon is sending to a host."""
+    """The images to remove, least recently used first, until the others have at most `most` bytes.
+    A blob that several images share counts once, and is freed with the last of them. `busy`:
+    digests of images that the daemon is sending to a host, which stay."""
     ordered = sorted(images, key=lambda image: (image.used_at, image.digest))
     users: Counter[str] = Counter()
     sizes: dict[str, int] = {}

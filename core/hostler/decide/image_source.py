@@ -20,12 +20,13 @@ _LONGEST = 500
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A host that has an image under the name that was asked for."""
+    """A host that has an image under the requested name."""
 
     host: str
     image_id: str
     layers: tuple[str, ...]
-    """As plain tars, lowest first: equal in all image stores."""
+    """Its layers by the digests of their plain tars, the lowest first: these are equal in all image
+    stores."""
     created: str
     """When it was built, as its configuration says."""
     platform: str = ""
@@ -33,8 +34,8 @@ class Holder:
 
 
 def check_name(image: str) -> None:
-    """Raise InputError if this cannot be a name or id of an image: it becomes part of paths in
-    requests to Docker."""
+    """Raise InputError if this cannot be the name or id of an image: the name becomes part of paths
+    in requests to Docker."""
     is_odd = any(part in image for part in _NEVER)
     if len(image) > _LONGEST or is_odd or not _NAME.fullmatch(image):
         raise InputError(
@@ -64,7 +65,7 @@ def offering(image: str, holders: Sequence[Holder], offers: Sequence[str]) -> li
 
 
 def may_offer(host: str, offers: Sequence[str]) -> bool:
-    """Whether a host is trusted about the meaning of an image's name."""
+    """Whether a host is trusted to say which image a name means."""
     return any(fnmatchcase(host, glob) for glob in offers)
 
 
@@ -85,7 +86,7 @@ def fits_platform(image: str, machine: str) -> bool:
 
 
 def other_platform(image: str, platform: str, target: str, machine: str) -> InputError:
-    """Why an image is not brought to a host."""
+    """The error if an image is for another platform than a host."""
     platform, machine = clean_line(platform, 40), clean_line(machine, 40)
     return InputError(
         f"image {image} is for {platform}, and {target} is a machine for {machine}",

@@ -1,4 +1,4 @@
-"""A snapshot, indexed once for all parts of planning, and the cache of what plans share."""
+"""A snapshot, indexed once for all parts of planning, and the cache of results that plans share."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class PlanCache:
         self._requests: dict[str, _Requests] = {}
 
     def progress(self, run: Run) -> Progress:
-        """`progress_of(run)`."""
+        """`progress_of(run)`, from the cache."""
         known = self._progress.get(run.run_id)
         if known is None or known.run is not run:
             known = self._progress[run.run_id] = progress_of(run)
         return known
 
     def request(self, run: Run, stage: Stage) -> Request:
-        """`request_of(run, stage)`: neither attempts nor priorities change it."""
+        """`request_of(run, stage)`, from the cache: neither attempts nor priorities change it."""
         return self.requests(run, stage)[0]
 
     def requests(self, run: Run, stage: Stage) -> _Options:
-        """`requests_of(run, stage)`; the same object for all stages of a run with equal
-        requests."""
+        """`requests_of(run, stage)`, from the cache; the same object for all stages of a run with
+        equal requests."""
         known = self._requests.get(run.run_id)
         if known is None or known[0].stages is not run.stages or known[0].source is not run.source:
             known = self._requests[run.run_id] = (run, {}, {})
@@ -51,7 +51,7 @@ class PlanCache:
         return found
 
     def keep(self, runs: Iterable[Run]) -> None:
-        """Forget all other runs."""
+        """Forget all runs except these."""
         wanted = {run.run_id for run in runs}
         for gone in self._progress.keys() - wanted:
             del self._progress[gone]
@@ -66,10 +66,10 @@ class OpenAttempt:
     stage: Stage
     attempt: Attempt
     since: float | None = None
-    """When it was launched or placed, if the stored time is from another clock; for one that is
-    being collected, when it ended."""
+    """When it was launched or placed, on this daemon's clock; for work that is being collected,
+    when it ended. None: the stored times count."""
     begun: float | None = None
-    """Since when it runs, where it has a time limit."""
+    """Since when it runs; None: it does not run, or has no time limit."""
 
 
 class Entry(NamedTuple):
@@ -81,7 +81,7 @@ class Entry(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """As in `Plan.reasons`."""
+        """Its key in `Plan.reasons`."""
         return (self.run.run_id, self.stage.name)
 
 
@@ -116,10 +116,10 @@ class Index:
         """Wanted replicas of deployed services, also while they may not start: they keep their
         GPUs."""
         self.heirs: Mapping[tuple[str, str], tuple[Attempt, ...]] = {}
-        """The same for replicas that replace others -> all earlier attempts, including its own, in
-        order of placing: it gets the GPUs of the last one."""
+        """Wanted replica that replaces others -> all earlier attempts, including its own, in order
+        of placing. It gets the GPUs of the last one."""
         self.leaving: Mapping[str, str] = {}
-        """Attempts of services that are to be stopped -> why."""
+        """Attempts of services that have to be stopped -> why."""
         self.at_gateway: frozenset[str] = frozenset()
         """Attempts that the gateway may send requests to: it must remove them before they are
         stopped."""
@@ -147,8 +147,8 @@ class Index:
         }
         self.open: dict[str, OpenAttempt] = {}
         self.at_host: dict[str, list[OpenAttempt]] = {}
-        """Host -> the attempts at work there: one that is only being collected uses none of its
-        capacity."""
+        """Host -> the attempts at work there. An attempt that is only being collected is not among
+        them: it uses none of the host's capacity."""
         for item in open_attempts(snapshot.runs, self.progress):
             timed = self._timed(item)
             self.open[item.attempt.attempt_id] = timed
@@ -156,7 +156,7 @@ class Index:
                 self.at_host.setdefault(item.attempt.host, []).append(timed)
 
     def _timed(self, item: OpenAttempt) -> OpenAttempt:
-        """With its times converted to this daemon's clock if needed."""
+        """The attempt, with its times converted to this daemon's clock if needed."""
         attempt, snapshot = item.attempt, self.snapshot
         if not attempt.phase.is_at_work:
             return replace(item, since=ended_at(attempt, snapshot))
@@ -169,7 +169,7 @@ class Index:
         return replace(item, since=known_since(attempt, snapshot), begun=begun)
 
     def workload(self, host: str, attempt_id: str) -> Workload | None:
-        """Our workload of that attempt, as the host's last look shows it."""
+        """Our workload of that attempt, as the host's last look shows it; None: there is none."""
         return self.workloads.get((host, attempt_id))
 
     def has_orphans(self) -> bool:
@@ -193,7 +193,7 @@ class Index:
         return [stage for stage in progress.ready if (run_id, stage.name) not in self.held]
 
     def tries(self, run_id: str, stage: str) -> Sequence[Attempt]:
-        """The attempts of a replica's slot, also those of the releases before."""
+        """The attempts of a replica's slot, including those of earlier releases."""
         found = self.heirs.get((run_id, stage))
         return self.progress[run_id].tries.get(stage, ()) if found is None else found
 
@@ -204,12 +204,12 @@ class Index:
         return stage is not None and stage.service is not None
 
     def starting(self, attempt_id: str) -> bool:
-        """Whether the daemon is starting it at this moment."""
+        """Whether the daemon is starting the attempt at this moment."""
         return f"start:{attempt_id}" in self.snapshot.in_flight
 
     def unsure_of(self, run_id: str, request: Request) -> list[str]:
-        """Hosts that are not merged yet on which a stage of that run may have begun since the
-        backup was made: all except those that the stage may not use."""
+        """Hosts whose notes are not merged yet, and where a stage of that run may have begun since
+        the backup was made: all that the request allows."""
         snapshot = self.snapshot
         if run_id not in snapshot.restored:
             return []
@@ -232,10 +232,11 @@ def open_attempts(
 
 
 def fresh_look(host: Host | None, now: float, policy: Policy) -> Look | None:
-    """The host's look if it is up and the look new enough to decide on; else None.
+    """The host's look if the host is up and the look is new enough to decide on; else None.
 
-    After a host reconnects, older looks do not count: an attempt that was meanwhile recorded as
-    lost may still run there. A host whose notes are not in the database has no fresh look either.
+    After a host reconnects, older looks do not count: an attempt that was recorded as lost
+    meanwhile may still run there. A host whose notes are not in the database has no fresh look
+    either.
     """
     if host is None or host.condition is not HostCondition.UP or host.look is None:
         return None

@@ -30,15 +30,15 @@ class Finding:
     words: list[str] = field(default_factory=list)
     remedies: list[Remedy] = field(default_factory=list)
     hopeless: bool = False
-    """No remedy would let it start here."""
+    """Whether no remedy would let it start here."""
 
     def add(self, words: str, *remedies: Remedy) -> None:
-        """Add an obstacle that the remedies together remove."""
+        """Add an obstacle. The remedies together remove it."""
         self.words.append(words)
         self.remedies.extend(r for r in remedies if r not in self.remedies)
 
     def never(self, words: str) -> None:
-        """Add an obstacle that nothing removes."""
+        """Add an obstacle that no remedy removes."""
         self.words.append(words)
         self.hopeless = True
 
@@ -53,7 +53,7 @@ def _no_image(host: Host, request: Request) -> str:
 
 
 def add_lacking(constraint: Constraint, host: Host, request: Request, found: Finding) -> None:
-    """Note that the host does not meet a constraint, and the remedies."""
+    """Add the obstacle that the host does not meet a constraint, and its remedies."""
     fix = Remedy(RemedyKind.FIX_HOST, host.name)
     match constraint:
         case Constraint.PIN:
@@ -98,8 +98,8 @@ def add_lacking(constraint: Constraint, host: Host, request: Request, found: Fin
 
 
 def _mounts(host: Host, request: Request, found: Finding) -> None:
-    """Folders that the host has to have. A folder counts as absent only after the host was asked
-    for it."""
+    """Add the folders that the host has to have, and lacks. A folder counts as missing only after
+    the host was asked for it."""
     for mount in unusable_mounts(host, request):
         what = f"the mount {mount.name} ({clean_line(mount.path, 80)})"
         if mount.problem is None:
@@ -122,8 +122,8 @@ def _program(host: Host, request: Request, found: Finding) -> None:
 
 
 def _environment(host: Host, request: Request, found: Finding) -> None:
-    """Modules and conda environments of the host's login. A host that has not answered yet may have
-    them."""
+    """Add the modules and the conda environment that the host's login lacks. A host that has not
+    answered yet may have them."""
     problem = environment_problem(host, request)
     what = clean_line(request.environment or "", 120)
     if problem:
@@ -144,7 +144,7 @@ def _cannot_run(host: Host, request: Request) -> str:
 
 
 def _never(request: Request) -> str:
-    """Stages of members that the daemon's own machine does not accept."""
+    """Words for the stages of members that the daemon's own machine never accepts."""
     if traits_of(request.runtime).shares_login:
         return "processes of members never run"
     return 'containers of members never run in a folder of it (code = "here")'

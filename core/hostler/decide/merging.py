@@ -1,8 +1,8 @@
 """The changes that one host's notes make to a database restored from a backup; `recovery` rebuilds
 a lost one. Pure.
 
-The notes are the newest data: they count for an attempt that is open in the backup or missing from
-it. What the backup knows to have ended stays.
+The notes are newer than the backup. So they decide about an attempt that is open in the backup or
+missing from it. An attempt that has ended in the backup stays as it is.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class RunNews:
     """The complete run, as the host has it."""
     pipeline_text: str
     is_new: bool
-    """The database does not know it."""
+    """Whether the database does not know the run."""
     ended: tuple[tuple[Attempt, Attempt], ...] = ()
-    """Attempts that are not final in the database, and whose work has ended: as stored there, and
-    with their ends."""
+    """Attempts that are not final in the database, and whose work has ended: each as stored there,
+    and with its end."""
     added: tuple[Attempt, ...] = ()
     """Attempts that the database does not have, oldest first."""
     cancelled_by: str | None = None
     priority: int | None = None
-    """A lower one."""
+    """The noted priority, if it is lower than the stored one; None: no change."""
     services: Wishes = field(default_factory=dict)
     """Requested changes of its services that are newer than those in the database."""
 
@@ -84,14 +84,16 @@ def news_of(kept: Kept, known: Run | None, daemon_id: str) -> RunNews:
 
 
 def as_intended(known: Attempt, told: Attempt) -> Attempt:
-    """An end, with all fields that the earlier intent fixed: the host may have another name now."""
+    """The noted end, with all fields that the intent fixed earlier: the host may have another name
+    now."""
     return replace(
         told, host=known.host, gpus=known.gpus, placed_at=known.placed_at, runtime=known.runtime
     )
 
 
 def is_early(attempt: Attempt, known: Run) -> bool:
-    """Whether it is an attempt of a replica that is in the database, but no longer in memory."""
+    """Whether it is an old attempt of a replica that the database has, but that is no longer in
+    memory."""
     later = [a for a in known.attempts if a.stage == attempt.stage and a.phase.is_final]
     if len(later) < MOST_OF_REPLICA or attempt.number >= min(a.number for a in later):
         return False
@@ -100,9 +102,9 @@ def is_early(attempt: Attempt, known: Run) -> bool:
 
 
 def in_the_way(attempt: Attempt, open_attempts: Iterable[Attempt]) -> list[tuple[Attempt, Attempt]]:
-    """Attempts that are open and must have ended when this one was begun, each as it is and with
-    that end: earlier ones of its stage, and those at work on its GPUs (work that has ended holds
-    none while its files are copied)."""
+    """Attempts that are open, but must have ended before this one began, each as it is and with
+    that end. These are earlier attempts of its stage, and attempts at work on its GPUs (an attempt
+    whose files are being copied holds no GPUs)."""
     found = []
     for other in open_attempts:
         if is_earlier(other, attempt):
@@ -113,8 +115,8 @@ def in_the_way(attempt: Attempt, open_attempts: Iterable[Attempt]) -> list[tuple
 
 
 def merging_order(attempt: Attempt) -> tuple[bool, float]:
-    """To sort attempts by. First those that no longer work: they end only what the backup has open,
-    whatever the clock said when they were placed. Then the others, oldest first."""
+    """Sort key of attempts. First those that no longer work: they can only end attempts that are
+    open in the backup, whatever time they were placed at. Then the others, oldest first."""
     return attempt.phase.is_at_work, attempt.placed_at
 
 
@@ -124,7 +126,7 @@ def _share_gpus(one: Attempt, other: Attempt) -> bool:
 
 
 def closed(attempt: Attempt, at: float) -> Attempt:
-    """An attempt whose run has ended, without other information."""
+    """The end of an attempt whose run has ended, without other information."""
     return replace(
         attempt,
         phase=Phase.CANCELLED,

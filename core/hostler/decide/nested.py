@@ -1,8 +1,8 @@
 """Limits of runs that a stage submits (at most 100 runs and 10,000 stages in a tree): resources,
 hosts and rights, never more than the stage itself has.
 
-The host that runs the stage may send any request in its name. So the new stages are made from the
-old one: they take from the request only what to run, how much of a host, and how long.
+The host that runs the stage may send any request in its name. So the new stages are copies of that
+stage. Only the command, the amount of resources and the time come from the request.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from hostler.base.errors import ConflictError, InputError
 from hostler.model.pipelines import Resources, Stage
 
 MOST_RUNS = 100
-"""Runs that the stages of a run may submit, including the runs that those submit."""
+"""Most runs that the stages of a run may submit, including the runs that those submit."""
 MOST_STAGES = 10_000
-"""Stages of all these together."""
+"""Most stages of all these runs together."""
 MOST_TEXT = 4 * 1024 * 1024
-"""Bytes of a script, its options and arguments, times the tasks of its array: each task stores
-them."""
+"""Most bytes of a script with its options and arguments, times the tasks of its array: each task
+stores them."""
 
 
 def check_room(runs: int, stages: int, new: int) -> None:
-    """Raises ConflictError where a tree of runs is full. `runs`: those that were submitted by
-    stages, `stages`: those of all runs, `new`: those of one more."""
+    """Raises ConflictError if a tree of runs is full. `runs`: the runs in it that stages submitted;
+    `stages`: the stages of all its runs; `new`: the stages of one more run."""
     if runs >= MOST_RUNS:
         raise ConflictError(
             f"this run, with the runs that it submitted, has submitted {runs} runs, which is the "
@@ -41,7 +41,7 @@ def check_room(runs: int, stages: int, new: int) -> None:
 
 def check_size(text: str, words: Collection[str], tasks: int) -> None:
     """Raises InputError for a long script in a large array. `words`: its options and arguments,
-    which may be as long: each task stores its variables, too."""
+    which may be as long as the script; each task stores its variables, too."""
     size = sum(len(each.encode()) for each in (text, *words))
     if size * tasks > MOST_TEXT:
         raise InputError(
@@ -54,14 +54,14 @@ def check_size(text: str, words: Collection[str], tasks: int) -> None:
 def nested_stages(
     parent: Stage, asked: Sequence[Stage], hosts: Collection[str], workdir: str | None
 ) -> tuple[Stage, ...]:
-    """The stages of the new run. `hosts`: those that the parent's stage may use. Raises InputError
-    for other hosts."""
+    """The stages of the new run. `hosts`: the hosts that the parent stage may use. Raises
+    InputError if a stage asks for others."""
     return tuple(_nested(parent, stage, hosts, workdir) for stage in asked)
 
 
 def _nested(parent: Stage, asked: Stage, hosts: Collection[str], workdir: str | None) -> Stage:
-    """All fields come from the parent except those named here, so that a field added later grants
-    nothing."""
+    """One new stage. All fields come from the parent except those named here, so that a field added
+    later grants no right."""
     return replace(
         parent,
         name=asked.name,
@@ -98,7 +98,7 @@ def _nested(parent: Stage, asked: Stage, hosts: Collection[str], workdir: str | 
 
 
 def _own(parent: Stage) -> dict[str, str]:
-    """The parent's variables except those of its job."""
+    """The parent's variables, except those that Slurm's job sets."""
     return {name: value for name, value in parent.env.items() if not name.startswith("SLURM_")}
 
 

@@ -45,8 +45,8 @@ _TROUBLE = {
 def host_reason(
     capacity: HostCapacity, request: Request, index: Index, reservation: Reservation | None
 ) -> HostReason:
-    """All obstacles for a request on this host, where `reservation` keeps capacity for another
-    stage. The remedies together remove them all; if nothing can, there are none."""
+    """All obstacles for a request on this host. `reservation` keeps capacity for another stage. The
+    remedies together remove all obstacles; if that is impossible, there are no remedies."""
     found = _find(capacity, request, index, reservation)
     remedies = () if found.hopeless else tuple(found.remedies)
     return HostReason(capacity.host.name, "; ".join(found.words) or "is free", remedies)
@@ -81,11 +81,12 @@ def _find(
 
 
 _AMOUNTS = (Constraint.CPUS, Constraint.RAM, Constraint.DISK)
-"""Said after the GPUs."""
+"""The message names these after the GPUs."""
 
 
 def _said(lacks: Iterable[Constraint]) -> list[Constraint]:
-    """If a runtime does not run there, its access to GPUs is not mentioned."""
+    """The constraints to name: if a runtime does not run there, its access to GPUs is not
+    mentioned."""
     found = list(lacks)
     if Constraint.RUNTIME in found and Constraint.GPU_ACCESS in found:
         found.remove(Constraint.GPU_ACCESS)
@@ -142,7 +143,7 @@ def _gpus(
     reservation: Reservation | None,
     found: Finding,
 ) -> tuple[str, ...]:
-    """The holders of its GPUs; the attempts that have to end to free them."""
+    """Add the holders of the host's GPUs. Returns the attempts that have to end to free GPUs."""
     if look.gpu_problem is not None:
         fix = Remedy(RemedyKind.FIX_HOST, capacity.host.name)
         found.add(f"no GPUs known: {clean_line(look.gpu_problem, 80)}", fix)
@@ -180,8 +181,8 @@ def _gpus(
 
 
 def _relaxed(gpus: Sequence[Gpu], request: Request, found: Finding) -> tuple[list[Gpu], int]:
-    """The candidate GPUs and their number, after dropping the requirements that cannot be met
-    there: of several ways the one that drops least."""
+    """The candidate GPUs and how many of them are needed, after dropping requirements that the host
+    cannot meet: as few as possible."""
     wanted = request.gpus
     suits = [gpu for gpu in gpus if card_suits(card_of(gpu), request)]
     if len(suits) >= wanted:

@@ -1,7 +1,7 @@
 """Removes leftovers of this daemon: containers, processes, and leases once the GPU's memory is
 free; how long that may take: `release_patience` in `model.config`.
 
-Another daemon's are never touched, whatever they look like.
+Leftovers of another daemon are never touched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hostler.model.runtimes import traits_of
 REAP_GRACE = 30.0
 """Seconds between TERM and KILL for a workload whose stage is no longer known."""
 MOST_AT_ONCE = 64
-"""Most orphans of one host that a plan ends: the host may name thousands, and each costs a search
+"""Most orphans of one host that a plan ends: the host may name thousands, and each needs a search
 in the database."""
 
 
@@ -41,7 +41,8 @@ def end_orphans(index: Index) -> list[Action]:
 
 
 def release(index: Index) -> list[Action]:
-    """Give back the leases of final attempts, once the GPU is proven to be free of them."""
+    """Give back the leases of final attempts, once it is proven that these no longer use the
+    GPU."""
     actions: list[Action] = []
     snapshot = index.snapshot
     for host in snapshot.hosts:
@@ -99,7 +100,7 @@ def memory_is_back(gpu: Gpu, lease: Lease, policy: Policy) -> bool:
 
 
 def quarantine_at(lease: Lease, index: Index) -> float | None:
-    """When a GPU whose memory has not come back is called quarantined; None: unknown."""
+    """When a GPU whose memory is still in use counts as quarantined; None: unknown."""
     attempt = _attempt(lease, index)
     if attempt is None or attempt.finished_at is None:
         return None
@@ -107,7 +108,7 @@ def quarantine_at(lease: Lease, index: Index) -> float | None:
 
 
 def _ended_at(lease: Lease, index: Index) -> float:
-    """When the lease's attempt ended, if known."""
+    """When the lease's attempt ended; minus infinity if unknown."""
     attempt = _attempt(lease, index)
     if attempt is None:
         return index.snapshot.lately.get(str(lease.attempt_id), -math.inf)
@@ -130,8 +131,8 @@ def _attempt(lease: Lease, index: Index) -> Attempt | None:
 
 
 def _is_orphan(workload: Workload, index: Index) -> bool:
-    """Whether no open attempt explains it. An attempt is always on one host only: if it is open
-    elsewhere, that is the same host under another name in the config."""
+    """Whether no open attempt owns a workload of ours. An attempt is on one host only: if it is
+    open on another host, that is the same host under another name in the config."""
     return (
         workload.daemon_id == index.snapshot.daemon_id
         and workload.attempt_id not in index.open

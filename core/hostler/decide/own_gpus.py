@@ -12,11 +12,11 @@ from hostler.model.runtimes import traits_of
 
 _MOST_NAMED = 3
 _MOST_TEXT = 512 * 1024
-"""Most characters of commands that mention the variable: a run may have 64 MiB of them."""
+"""Limit of the commands that mention the variable, in characters: a run may have 64 MiB of them."""
 
 
 def told_of_own_gpus(stages: Iterable[Stage]) -> str | None:
-    """Which commands set CUDA_VISIBLE_DEVICES, in one sentence; None: no command for which it
+    """Which commands set CUDA_VISIBLE_DEVICES, in one sentence; None: no command does where it
     matters."""
     found: dict[str, dict[str, None]] = {}
     left = _MOST_TEXT

@@ -48,7 +48,7 @@ class Placing:
     blocked: dict[tuple[str, str], int] = field(default_factory=dict)
     """Stage that no host takes now -> how many such stages came before it."""
     resting: dict[tuple[str, str], float] = field(default_factory=dict)
-    """Stage whose retry waits -> until when."""
+    """Stage whose retry has to wait -> until when."""
     unsure: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """Stage that may have begun already on hosts whose notes are not merged -> these hosts."""
     capped: set[tuple[str, str]] = field(default_factory=set)
@@ -58,7 +58,8 @@ class Placing:
     candidates: dict[Request, list[Candidate]] = field(default_factory=dict)
 
     slots: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Replica of a service whose GPUs are kept for it -> the host; until it is checked."""
+    """Replica whose GPUs are kept for it -> the host. The pass removes it when it checks the
+    replica."""
     in_slot: dict[tuple[str, str], str] = field(default_factory=dict)
     """Replica with a slot -> a sentence: why it starts there, or what it waits for."""
 
@@ -74,17 +75,18 @@ class Placing:
         return found
 
     def reservation_of(self, key: tuple[str, str]) -> Reservation | None:
-        """The reservation for a stage; None: none."""
+        """The reservation for a stage; None if it has none."""
         return next((r for r in self.reservations.values() if r.entry.key == key), None)
 
 
 def level_of(run: Run, stage: Stage, progress: Progress) -> int:
-    """The lower, the earlier in the queue; replicas that were ready before go before all others."""
+    """The level of a stage in the queue: the lowest comes first. Replicas that were ready before
+    come before all others."""
     return -1 if progress.slots and stage in progress.slots else -(run.priority + stage.priority)
 
 
 class Queue:
-    """An iterator over ready stages. `charge` reports GPUs that were assigned meanwhile."""
+    """An iterator over ready stages. While it runs, `charge` reports GPUs that were assigned."""
 
     def __init__(self, index: Index) -> None:
         self.held: dict[str, int] = {}
@@ -104,7 +106,7 @@ class Queue:
         self._levels = [levels[priority] for priority in sorted(levels)]
 
     def charge(self, owner: str, gpus: int) -> None:
-        """This person holds so many more GPUs."""
+        """Note that a user holds `gpus` more GPUs."""
         self.held[owner] = self.held.get(owner, 0) + gpus
 
     def __iter__(self) -> Iterator[Entry]:
@@ -127,7 +129,8 @@ class Queue:
 
 
 def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
-    """The host with the stage's checkpoint, as long as it is up and could take it."""
+    """The host with the stage's checkpoint, while it is up and could take the stage; None: any
+    host."""
     if entry.stage.checkpoint is None:
         return None
     name = checkpoint_host(entry.progress, entry.stage)
@@ -145,8 +148,8 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
 
 
 def _goes_on(entry: Entry) -> bool:
-    """Whether it reached its time limit, and was requeued to continue from its checkpoint. If the
-    code runs in place, other hosts may see the checkpoint, too."""
+    """Whether it reached its time limit and was requeued to continue from its checkpoint, which
+    only that host has. If the code runs in place, other hosts may see the checkpoint, too."""
     tries = entry.progress.tries.get(entry.stage.name, ())
     ran = [attempt for attempt in tries if attempt.launched_at is not None]
     return ran[-1:] != [] and ran[-1].cause is Cause.REQUEUED and entry.stage.code != "here"
@@ -164,7 +167,7 @@ def could_take(capacity: HostCapacity, request: Request) -> bool:
 
 
 def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -> str:
-    """One sentence: why this host. `avoided`: hosts that are avoided for another try."""
+    """One sentence: why this host. `avoided`: hosts where an earlier try failed."""
     name = choice.capacity.host.name
     if request.pin is not None:
         return f"its checkpoint is on {name}"

@@ -1,7 +1,9 @@
 """`plan(snapshot)`: the actions to take now, and the reason of each pending stage; `preview` is the
-dry run of `--plan`. Pure, and afresh on every event. A superseded daemon plans no actions, and
-gives one reason for all pending stages. `preview` says where a run would go if it were submitted
-now (`hostler run --plan`), and changes nothing.
+dry run of `--plan`. Pure.
+
+The daemon plans anew on every event. A superseded daemon plans no actions, and gives one reason for
+all pending stages. `preview` shows where a run would go if it were submitted now
+(`hostler run --plan`), and changes nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
 
 
 def _releases(index: Index) -> Released:
-    """Loaded only if there is a deployed service."""
+    """Decide on deployed services. The module is loaded only if there is one."""
     from hostler.decide.releases.passing import pass_releases
 
     released = pass_releases(index)
@@ -83,7 +85,7 @@ def _releases(index: Index) -> Released:
 
 
 def _end_services(index: Index) -> Iterator[Action]:
-    """Services whose time is up, if that is not stored yet."""
+    """End the services whose time is up, if that is not stored yet."""
     for run_id, progress in index.progress.items():
         for base, at in service_ends(progress).items() if progress.services else ():
             if index.snapshot.now >= at:
@@ -91,7 +93,8 @@ def _end_services(index: Index) -> Iterator[Action]:
 
 
 def _end_runs(index: Index) -> Iterator[Action]:
-    """Runs whose stages are all final; not while a host may have more notes about them."""
+    """End the runs whose stages are all final, except while a host may have more notes about
+    them."""
     snapshot = index.snapshot
     for run_id, progress in index.progress.items():
         outcome = progress.outcome()
@@ -135,7 +138,7 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
 
 
 def halted(index: Index) -> Plan:
-    """No action, and why."""
+    """A plan without actions; its reason is why the daemon is halted."""
     return Plan((), _Halted(index, index.snapshot.halted))
 
 

@@ -36,7 +36,7 @@ class Progress:
     failed_bases: dict[str, str] = field(default_factory=dict)
     """Base of a matrix with `fail_fast` -> the cell that failed."""
     running_cells: dict[str, int] = field(default_factory=dict)
-    """Base -> how many of its cells are at work."""
+    """Base -> the number of its cells at work."""
     live: list[Attempt] = field(default_factory=list)
     """Attempts that are not final."""
     groups: dict[str, Group] = field(default_factory=dict)
@@ -44,11 +44,11 @@ class Progress:
     met: set[str] = field(default_factory=set)
     """Stages whose dependents may start."""
     services: tuple[Stage, ...] = ()
-    """A replica of each service."""
+    """One replica of each service."""
     slots: list[Stage] = field(default_factory=list)
     """Replicas that will start again and were ready before: their GPUs are kept."""
     seen: set[tuple[str, StageStatus]] = field(default_factory=set)
-    """Kinds of stage, each with the statuses that occur."""
+    """Pairs of a kind of stage and a status that occurs."""
 
     def outcome(self) -> Outcome | None:
         """How the run ended; None while a stage keeps it open."""
@@ -69,7 +69,7 @@ class Progress:
         return max((a.number for a in self.tries.get(stage, ())), default=0) + 1
 
     def history(self, stage: str) -> Sequence[Attempt]:
-        """The attempts that decide about the next one; of a group, those that made a try fail."""
+        """The attempts that decide about the next one; for a group, those that made a try fail."""
         group = self.groups.get(stage)
         return self.tries.get(stage, ()) if group is None else group.failures
 
@@ -96,17 +96,17 @@ class Progress:
         )
 
     def awaited(self, stage: Stage) -> tuple[After, ...]:
-        """The other runs that it waits for."""
+        """The other runs that the stage waits for."""
         return tuple(each for each in stage.after if each.run_id not in self.run.awaited)
 
     def waits_for_runs(self, stage: Stage) -> str:
-        """The same in one sentence."""
+        """The other runs that the stage waits for, in one sentence."""
         awaited = self.awaited(stage)
         said = (f"run {a.run_id} to {'end' if a.only_end else 'succeed'}" for a in awaited)
         return f"waits for {', '.join(said)}"
 
     def missed(self, stage: Stage) -> str | None:
-        """One sentence if a run that had to succeed did not."""
+        """One sentence if a run that had to succeed first did not; None: no such run."""
         for each in stage.after:
             outcome = self.run.awaited.get(each.run_id)
             if outcome is not None and not each.only_end and outcome != Outcome.SUCCEEDED:
@@ -125,7 +125,7 @@ _ENDS = {
     REMOVED: "was removed before this one could start",
 }
 _Needs = tuple[str, ...] | tuple[tuple[str, ...], frozenset[str]]
-"""The needed stages; if some only have to end, these as well."""
+"""The needed stages; if some of them only have to end, also the names of these."""
 _LIVE = frozenset(phase for phase in Phase if not phase.is_final)
 _AT_WORK = {StageStatus.STARTING, StageStatus.RUNNING}
 _GOOD = {StageStatus.SUCCEEDED, StageStatus.SKIPPED}
@@ -158,7 +158,7 @@ def progress_of(run: Run) -> Progress:
 
 
 def _end_waiting(progress: Progress) -> None:
-    """In a run that has ended no stage waits for its first or another try."""
+    """Set the final status of stages that wait in a run that has ended."""
     for name, status in progress.status.items():
         if status is not StageStatus.WAITING:
             continue
@@ -177,7 +177,8 @@ def live_attempts(run: Run) -> list[Attempt]:
 
 
 def _settle_attempted(progress: Progress) -> set[str]:
-    """The status of every stage that has attempts; the names of those that get another try."""
+    """Set the status of every stage that has attempts. Returns the names of those that get another
+    try."""
     retrying = [s for group in _distinct(progress.groups) for s in _settle_group(progress, group)]
     for name, tries in progress.tries.items():
         stage = progress.stages.get(name)
@@ -207,8 +208,8 @@ def _settle_attempted(progress: Progress) -> set[str]:
 
 
 def _wished(progress: Progress, stage: Stage, status: StageStatus) -> StageStatus:
-    """The status of a replica for which users requested something else than its file says. A
-    replica that was stopped and is wanted again counts as failed, and so gets another try."""
+    """The status of a replica after users' requests that differ from its file. A replica that was
+    stopped and is wanted again counts as failed, and so gets another try."""
     why = why_unwanted(stage, progress.run.services)
     if why and status in (StageStatus.FAILED, StageStatus.CANCELLED):
         progress.notes[stage.name] = why
@@ -247,7 +248,7 @@ def _settle_group(progress: Progress, group: Group) -> Iterator[Stage]:
 
 
 def _hold_parts_back(progress: Progress) -> None:
-    """A group is ready when all of its stages are."""
+    """Keep a group from being ready until all of its stages are."""
     ready = {stage.name for stage in progress.ready}
     progress.ready = [
         stage
@@ -258,7 +259,7 @@ def _hold_parts_back(progress: Progress) -> None:
 
 
 def _settle_unattempted(progress: Progress, retrying: set[str]) -> bool:
-    """The status of all other stages; whether those that are ready are in file order."""
+    """Set the status of all other stages. Returns whether the ready ones are in file order."""
     run, status, ready = progress.run, progress.status, progress.ready
     is_undisturbed = run.cancelled_by is None and not run.services and not progress.failed_bases
     needs_cache: dict[_Needs, StageStatus | None] = {}
@@ -276,7 +277,8 @@ def _settle_unattempted(progress: Progress, retrying: set[str]) -> bool:
 
 
 def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
-    """Cells that wait for a retry end if another cell of the same base failed finally."""
+    """End the cells that wait for a retry if another cell of the same base failed finally. Returns
+    the others."""
     kept: set[str] = set()
     for stage in retrying:
         if stage.base in progress.failed_bases:
@@ -289,8 +291,9 @@ def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
 
 
 def _resolve(progress: Progress, stage: Stage, cache: dict[_Needs, StageStatus | None]) -> bool:
-    """The status of a stage without attempts, and of all stages before it; whether those were known
-    already. It uses its own stack: a chain of ten thousand stages is too deep for Python's."""
+    """Set the status of a stage without attempts, and of all stages before it. Returns whether the
+    latter were known already. It uses its own stack: a chain of ten thousand stages is too deep for
+    Python's."""
     stack = [stage]
     status, stages = progress.status, progress.stages
     in_order = True
@@ -350,7 +353,8 @@ def _unattempted_status(progress: Progress, stage: Stage, needs: StageStatus | N
 
 
 def _gated_status(progress: Progress, stage: Stage) -> StageStatus:
-    """All needs are met: only other runs and its `when` can still block it."""
+    """The status of a stage whose needs are met: only other runs and its `when` can still block
+    it."""
     if stage.after:
         missed = progress.missed(stage)
         if missed is not None:

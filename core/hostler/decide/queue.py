@@ -2,8 +2,8 @@
 backfill, `max_parallel`, trial starts on failing hosts.
 
 The order: higher priority first, then the user with the fewest GPUs, then age. The first stage that
-has to wait for work of ours to end gets a reservation (see `reservation`). Where nothing starts
-(see `health`), a stage that finds no other place is tried now and then.
+has to wait until work of ours ends gets a reservation (see `reservation`). On a host where starts
+fail (see `health`), a stage that finds no other place is tried from time to time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class _Pass:
         """(run id, base) -> the number of its cells that this pass starts."""
         self._hopeless_groups: set[tuple[GroupHosts | Request, ...]] = set()
         self._hopeless: set[Request] = set()
-        """Capacities only shrink during a pass: a request that did not fit will not fit later."""
+        """Requests that did not fit. Capacities only shrink during a pass, so these will not fit
+        later."""
         self._alike: set[int] = set()
         """Requests (their `id`, in the plan cache) for which all stages with an equal request are
         blocked."""
@@ -94,9 +95,9 @@ class _Pass:
                 queue.charge(entry.run.owner, len(choice.gpus))
 
     def _is_blocked_alike(self, entry: Entry) -> bool:
-        """Whether it waits like an earlier stage with an equal request: in a sweep with thousands
-        of cells, all except the first few. A stage that was tried, or is held back, is checked
-        individually."""
+        """Whether it is blocked like an earlier stage with an equal request. In a sweep with
+        thousands of cells, this is true for all except the first few. A stage that was tried, or is
+        held back, is checked individually."""
         stage, progress, snapshot = entry.stage, entry.progress, self._index.snapshot
         options = self._index.plan_cache.requests(entry.run, stage)
         if id(options) not in self._alike or stage.is_tied or stage.max_parallel is not None:
@@ -109,7 +110,7 @@ class _Pass:
         return True
 
     def _place_alone(self, entry: Entry) -> Choice | None:
-        """A place for a stage; None: it is blocked."""
+        """A place for a stage that is in no group; None: it is blocked."""
         key, placing = entry.key, self._placing
         options, fresh = self._options(entry, key), []
         for request in options:
@@ -140,8 +141,7 @@ class _Pass:
             self._alike.add(id(options))
 
     def _options(self, entry: Entry, key: tuple[str, str]) -> tuple[Request, ...]:
-        """The requests that are enough for a stage: its first one, and its alternatives if it has
-        any."""
+        """The requests of a stage: its first one, and its alternatives. Each of them is enough."""
         options = self._index.plan_cache.requests(entry.run, entry.stage)
         if self._is_tied(entry):
             options = tuple(tied(entry, each, self._placing, self._index) for each in options)
@@ -159,7 +159,7 @@ class _Pass:
         return next((each for each in options if able_hosts(capacities, each)), options[0])
 
     def _place_group(self, first: Entry, group: Group, queue: Queue) -> None:
-        """All of its stages, or none."""
+        """Place all stages of a group, or none."""
         entries = [first._replace(stage=stage) for stage in group.stages]
         if self._are_held_back(entries) or self._is_starting(first, group):
             return
@@ -175,12 +175,13 @@ class _Pass:
         self._block_group(entries, requests, group.hosts)
 
     def _are_held_back(self, entries: list[Entry]) -> bool:
-        """Every stage is checked, so that each has its reason."""
+        """Whether a stage is held back. All are checked, so that each has its reason."""
         held = [self._held_back(entry) for entry in entries]
         return any(held)
 
     def _is_starting(self, first: Entry, group: Group) -> bool:
-        """Whether an intent of the next try is not written yet, after a failed write."""
+        """Whether the daemon is starting the next try: after a failed write, an intent may not be
+        stored yet."""
         number = first.progress.next_number(first.stage.name)
         ids = (attempt_id_of(first.run, stage, number) for stage in group.stages)
         return any(map(self._index.starting, ids))
@@ -209,8 +210,8 @@ class _Pass:
             self._reserve(pairs[:1] if same else pairs)
 
     def _reserve(self, wanted: list[tuple[Entry, Request]]) -> None:
-        """Make reservations for waiting stages, each on a different host, if that takes nothing
-        from an earlier one; for all of them or for none."""
+        """Make reservations for waiting stages, each on a different host, if they delay no earlier
+        reservation: for all of these stages or for none."""
         placing = self._placing
         if len(self._spoken_for) == len(placing.capacities):
             return
@@ -257,15 +258,15 @@ class _Pass:
         return ended_at(attempt, self._index.snapshot)
 
     def _is_mended(self, progress: Progress, stage: Stage) -> bool:
-        """Whether the host that could not start it can start stages again: then it need not
-        wait."""
+        """Whether the host that could not start the stage can start stages again, so that the stage
+        need not wait."""
         last = progress.history(stage.name)[-1]
         ails = (last.host, last.runtime) in self._index.snapshot.ailing
         return last.cause is Cause.HOST_FAULT and not ails
 
     def _held_back(self, entry: Entry) -> bool:
-        """Whether the stage waits for a host that is not merged, time or `max_parallel`, and not
-        for capacity."""
+        """Whether the stage waits for a host that is not merged, for a time, or for `max_parallel`,
+        and not for capacity."""
         stage, progress = entry.stage, entry.progress
         if self._index.snapshot.unsure:
             request = self._index.plan_cache.request(entry.run, stage)
@@ -296,7 +297,7 @@ class _Pass:
         return request
 
     def _is_tied(self, entry: Entry) -> bool:
-        """Whether it may need things that only some hosts, or only one host, have."""
+        """Whether the stage may need a checkpoint or image that only some hosts have."""
         return entry.stage.is_tied or entry.key in self._index.snapshot.near
 
     def _requests(self, entries: list[Entry], hosts: GroupHosts) -> list[Request]:
@@ -334,7 +335,8 @@ class _Pass:
         return choose(found, request)
 
     def _backfill(self, found: list[Candidate], request: Request, ends: float) -> Choice | None:
-        """Use capacity reserved for another stage, if it is certainly free again in time."""
+        """A place on capacity that is reserved for another stage, if the stage certainly ends in
+        time; None: there is none."""
         for reservation in self._placing.reservations.values():
             if reservation.until is not None and ends <= reservation.until:
                 choice = self._use_kept(reservation.capacity, found, request)
@@ -355,7 +357,8 @@ class _Pass:
     def _start(
         self, entry: Entry, choice: Choice, *, counts: bool = True, until_bound: bool = False
     ) -> None:
-        """Start it at its place. A group `counts` once against `max_parallel`."""
+        """Start a stage at its place. `counts`: it counts against `max_parallel`; a group counts
+        once."""
         run, stage, capacity = entry.run, entry.stage, choice.capacity
         look = capacity.host.look
         assert look is not None
@@ -384,5 +387,5 @@ class _Pass:
 
 
 def attempt_id_of(run: Run, stage: Stage, number: int) -> str:
-    """The id of an attempt: it also names container, folder and leases."""
+    """The id of an attempt. It is also the name of its container, folder and leases."""
     return f"{run.run_id}-{stage.name}-{number}"

@@ -1,9 +1,9 @@
 """How the gateway reaches replicas on each host: loopback, the `ssh` command of its forwarder, or
 an address on the LAN (`reach`). Pure.
 
-Replicas listen on the loopback of their hosts. Those beside the gateway are reached there, others
-through OpenSSH of the gateway's own login (`hostler_agent.forwarder`). With `reach = "lan"`
-containers are published at an address of their host instead; which replica is, is noted with it.
+Replicas listen on the loopback of their hosts. The gateway reaches those on its own host directly,
+and others through OpenSSH of its own login (`hostler_agent.forwarder`). With `reach = "lan"`,
+containers are published at an address of their host instead; the attempt has this address.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ class Reach:
     """The way to one host."""
 
     through: Through | None = None
-    """None: it is the gateway's own."""
+    """None: it is the gateway's own host."""
 
     def server(self, attempt: Attempt, state: ServerState) -> Replica:
-        """A replica there: at its own address, if it is published, else at its host's loopback."""
+        """A replica on that host: at its own address if it is published, else at its host's
+        loopback."""
         if attempt.address is not None:
             where = f"[{attempt.address}]" if ":" in attempt.address else attempt.address
             return Replica(attempt.attempt_id, f"{where}:{attempt.port}", state)
@@ -37,7 +38,7 @@ class Reach:
 
 
 Reaches = Mapping[str, Reach]
-"""Host -> the way to it. Hosts that are missing are not reached."""
+"""Host -> the way to it. The gateway does not reach hosts that are missing."""
 
 
 def reaches(config: Config) -> dict[str, Reach]:
@@ -68,7 +69,8 @@ def ssh_words(host: HostConfig, *, is_here: bool) -> tuple[str, ...]:
 
 
 def unreached(run: Run, hosts: Iterable[str], found: Reaches) -> str | None:
-    """A host on which replicas of a run may be placed, and which the gateway does not reach."""
+    """The first host on which replicas of a run may be placed, and which the gateway does not
+    reach; None: there is none."""
     services = [stage for stage in run.stages if stage.service is not None]
     others = (name for name in hosts if name not in found)
     return next((name for name in others if any(_may_be_on(s, name) for s in services)), None)

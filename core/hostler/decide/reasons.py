@@ -57,7 +57,7 @@ class Nearest(NamedTuple):
     gpus: int
     cpus: float
     any_card: bool
-    """Whatever their model and memory."""
+    """Whether GPUs of any model and memory count."""
     text: str
 
 
@@ -153,7 +153,7 @@ class Reasons(Mapping[Key, Reason]):
         return Reason(said, hosts, _turn(self._placing, before))
 
     def _awaited(self, run_id: str, group: Group, free: Sequence[str]) -> str:
-        """Which stages of a group wait for a certain host."""
+        """Words for the stages of a group that wait for a certain host."""
         pins = ((s.name, self._placing.requests[run_id, s.name].pin) for s in group.stages)
         return "".join(
             f"; the checkpoint of {name} is on {pin}, which has no free capacity"
@@ -251,7 +251,7 @@ def _fewer_cpus(capacities: Sequence[HostCapacity], request: Request) -> Nearest
 
 
 def by_distance(reasons: Sequence[HostReason], request: Request) -> tuple[HostReason, ...]:
-    """Nearest first: by the missing things that need a change, then by the length of the wait."""
+    """Nearest first: by the requirements that have to change, then by the length of the wait."""
     return tuple(sorted(reasons, key=lambda reason: _distance(reason, request)))
 
 
@@ -265,13 +265,13 @@ def _distance(reason: HostReason, request: Request) -> tuple[bool, bool, int, fl
 
 
 def _lacks(remedy: Remedy, request: Request) -> float:
-    """The part of the request that is missing."""
+    """The missing part of the request, from 0 to 1."""
     asked = getattr(request, remedy.subject)
     return 1.0 - (remedy.value or 0.0) / asked if asked else 0.0
 
 
 def is_as_asked(reason: HostReason) -> bool:
-    """Whether the host could take the request as it is, given time."""
+    """Whether the host could take the request unchanged, after some time."""
     return bool(reason.remedies) and all(r.kind not in _BY_CHANGE for r in reason.remedies)
 
 
@@ -368,7 +368,7 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
 
 
 def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[tuple[Request, ...], int]:
-    """The request of a stage with its group, in alternatives, and the number of hosts."""
+    """The alternative requests of a stage with its group, and on how many hosts each is needed."""
     requests = requests_of(run, stage)
     if group is None:
         return requests, 1
@@ -380,7 +380,7 @@ def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[tuple[Request, 
 def _hopeless(
     capacities: list[HostCapacity], request: Request, index: Index, hosts: int
 ) -> list[HostReason] | None:
-    """The obstacles on each host; None as soon as enough hosts could take it, given time."""
+    """The obstacles on each host; None if enough hosts could take the request after some time."""
     reasons, able = [], 0
     for capacity in capacities:
         reason = host_reason(capacity, request, index, None)

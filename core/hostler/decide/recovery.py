@@ -19,7 +19,7 @@ GPU_GIVEN = "another attempt started on its GPUs since, so this one had ended"
 
 def as_followed(attempt: Attempt, known: Iterable[Attempt]) -> Attempt:
     """An attempt as its host has noted it. If a later attempt of its stage is known, perhaps from
-    another host, it has ended: the later one counts."""
+    another host, this one has ended."""
     if attempt.phase.is_final or not any(is_earlier(attempt, other) for other in known):
         return attempt
     return had_ended(attempt, REPLACED)
@@ -32,14 +32,14 @@ def is_earlier(one: Attempt, other: Attempt) -> bool:
 
 
 def had_ended(attempt: Attempt, why: str) -> Attempt:
-    """An attempt that is open by its own notes, with an end."""
+    """The end of an attempt that is open in its own notes, with the reason `why`."""
     return replace(
         attempt, phase=Phase.LOST, cause=Cause.VANISHED, detail=why, finished_at=attempt.placed_at
     )
 
 
 def given_gpus(attempts: Iterable[Attempt]) -> frozenset[str]:
-    """Attempts that are at work by their own notes, but whose GPUs a later attempt got."""
+    """Attempts that are at work in their own notes, but whose GPUs a later attempt got."""
     at_work = sorted((a for a in attempts if a.phase.is_at_work), key=lambda a: a.placed_at)
     latest = {(a.host, gpu): a.placed_at for a in at_work for gpu in a.gpus}
     return frozenset(
@@ -49,7 +49,7 @@ def given_gpus(attempts: Iterable[Attempt]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One note on a host: an attempt as it was then, and the requests for its run."""
+    """One note on a host: an attempt at that time, and users' requests for its run."""
 
     attempt: Attempt
     cancelled_by: str | None = None
@@ -69,16 +69,16 @@ class Kept:
     """The run as it was submitted, without attempts."""
     pipeline_text: str
     notes: tuple[Note, ...] = ()
-    """In the order of writing."""
+    """In the order in which they were written."""
     spec_doubt: str = ""
     """Why the specification has no valid signature; "": the daemon signed it."""
     notes_doubt: str = ""
-    """The same of the notes."""
+    """The same for the notes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A run as the hosts know it."""
+    """A run, rebuilt from the data on hosts."""
 
     run: Run
     pipeline_text: str
@@ -86,9 +86,9 @@ class Rebuilt:
     running: tuple[str, ...] = ()
     """Stages whose workload runs now."""
     doubts: tuple[str, ...] = ()
-    """Why a host may have forged this run or a part of it; none: this daemon signed all of it."""
+    """Why a host may have forged this run or a part of it; empty: this daemon signed all of it."""
     artifacts: tuple[Artifact, ...] = ()
-    """Its saved files by signed notes: a host must not name blobs of other runs."""
+    """Its saved files, from signed notes only: a host must not name blobs of other runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,8 @@ class Recovery:
     """Oldest first."""
     strays: tuple[Stray, ...] = ()
     ignored: tuple[str, ...] = ()
-    """Specifications without a signature beside a signed one of the same run, in sentences."""
+    """A sentence for each unsigned specification that is ignored because the same run has a signed
+    one."""
 
 
 def rebuild(
@@ -144,9 +145,9 @@ def rebuild(
 
 
 def with_gpus_once(runs: Sequence[Rebuilt]) -> tuple[Rebuilt, ...]:
-    """Runs that are recovered together, with an end for attempts whose GPUs another attempt has
-    since got: the daemon was lost before it could note their end. Data that a host may have forged
-    ends nothing."""
+    """The runs, which are recovered together. An attempt whose GPUs another attempt got later is
+    ended: the daemon was lost before it could note that end. Data that a host may have forged ends
+    no attempt."""
     signed = [rebuilt.run for rebuilt in runs if not rebuilt.doubts]
     ended = given_gpus(attempt for run in signed for attempt in run.attempts)
     return tuple(
@@ -158,7 +159,7 @@ def with_gpus_once(runs: Sequence[Rebuilt]) -> tuple[Rebuilt, ...]:
 
 
 def is_covered(attempt: Attempt, kept: Kept | None) -> bool:
-    """Whether the signed notes of a host contain everything that its daemon knows about that
+    """Whether the signed notes of a host contain everything that its daemon knows about an
     attempt."""
     if kept is None or kept.spec_doubt or kept.notes_doubt:
         return False
@@ -210,7 +211,7 @@ def _rebuilt(items: Sequence[Kept], running: Collection[tuple[str, str]]) -> Reb
 
 
 def noted_artifacts(kept: Kept) -> tuple[Artifact, ...]:
-    """The saved files of attempts by the signed notes of a host."""
+    """The saved files of attempts that the signed notes of a host name."""
     if kept.notes_doubt or kept.spec_doubt:
         return ()
     found = {
@@ -223,7 +224,7 @@ def noted_artifacts(kept: Kept) -> tuple[Artifact, ...]:
 
 
 def _attempts(items: Iterable[Kept], stages: Collection[str]) -> tuple[Attempt, ...]:
-    """The newest note of each attempt, under the current name of its host."""
+    """The attempts by their newest notes, each under the current name of its host."""
     found: dict[str, Attempt] = {}
     for item in items:
         for note in item.notes:

@@ -1,8 +1,8 @@
 """The requirements of a stage (GPUs, memory, CPUs, disk, labels, mounts), whether a host can ever
 meet them (words: `lacks`), and hosts that a retry avoids.
 
-What a host itself has to have is one list, to place and to explain: whether a host suits, and the
-message if not, both come from `unmet`.
+One list holds all requirements for a host itself, for placing and for explanations: both whether a
+host suits and the message if not come from `unmet`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
 
 EPSILON = 1e-9
-"""CPU counts are floats: 0.1 + 0.2 must fit into 0.3."""
+"""Tolerance of CPU counts, which are floats: 0.1 + 0.2 must fit into 0.3."""
 
 _OF_THE_HOST = frozenset(
     {Cause.START_FAILED, Cause.SETUP_FAILED, Cause.SETUP_TIME_LIMIT, Cause.HOST_FAULT,
@@ -36,7 +36,8 @@ Card = tuple[str, int]
 
 
 class Request(NamedTuple):
-    """Stages with equal requests are placed, blocked and explained alike."""
+    """The requirements of a stage. Stages with equal requests are placed, blocked and explained
+    alike."""
 
     gpus: int
     gpu_memory: int | None
@@ -56,11 +57,11 @@ class Request(NamedTuple):
     program: str | None = None
     """Path of a program that the host has to have."""
     keeps: bool = False
-    """It leaves files to keep: on the host, unless they are in `here`."""
+    """Whether it leaves files that are kept: on the host, unless they are in `here`."""
     uid: int | None = None
     """The user's uid if the stage sees what the login may read (`sees_login`); else None."""
     disk: int | None = None
-    """Free space that it needs where it writes. The space is not reserved."""
+    """Bytes of free space that it needs where it writes. They are not reserved."""
     environment: str | None = None
     """Modules and a conda environment that the host has to have, in words."""
     image_on: str | None = None
@@ -71,12 +72,12 @@ class Request(NamedTuple):
     image_machine: str | None = None
     """The kind of machine that this image is for; None: unknown."""
     near: frozenset[str] = frozenset()
-    """Hosts that have the image it starts with: the stage prefers them."""
+    """Hosts that have the image with which it starts: the stage prefers them."""
 
 
 def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
-    """The requests of a stage: each of them is enough, an earlier one is better. They differ in
-    number and models of GPUs."""
+    """The requests of a stage. Each of them is enough, and an earlier one is better. They differ
+    only in number and models of GPUs."""
     first = request_of(run, stage)
     if not stage.resources.gpu_models:
         return (first,)
@@ -114,44 +115,45 @@ def _loaded(stage: Stage) -> str | None:
 
 
 def sees_login(stage: Stage) -> bool:
-    """Whether it sees files that the login on a host may read: as a process, or, in a container, in
-    the folder that its submission names."""
+    """Whether the stage sees files that the login on a host may read: as a process, or, in a
+    container, in the folder that its submission names."""
     return stage.code == "here" or traits_of(stage.runtime).shares_login
 
 
 def of_any_card(request: Request) -> Request:
-    """The same request for GPUs of any model and memory."""
+    """The request, for GPUs of any model and memory."""
     return request._replace(gpu_models=(), gpu_memory=None)
 
 
 def regardless_of_amounts(request: Request) -> Request:
-    """The request without amounts: the same hosts are of the right kind for it."""
+    """The request without amounts. The same hosts are of the right kind for it."""
     return request._replace(cpus=0.0, ram=None, timeout=None)
 
 
 def cpus_suit(host: Host, request: Request) -> bool:
-    """Whether an empty host has the CPUs."""
+    """Whether the host has the CPUs when it is empty."""
     return host.cpus is None or request.cpus <= host.cpus + EPSILON
 
 
 def ram_suits(host: Host, request: Request) -> bool:
-    """Whether an empty host has the RAM."""
+    """Whether the host has the RAM when it is empty."""
     return request.ram is None or host.memory is None or request.ram <= host.memory
 
 
 def its_disk(host: Host, request: Request) -> Disk | None:
-    """The disk to which it writes; None: the host does not report it, or has never answered."""
+    """The disk that the stage writes to; None: the host does not report it, or has never
+    answered."""
     return disk_of(request.runtime, host.look) if host.look is not None else None
 
 
 def disk_size(host: Host, request: Request) -> int | None:
-    """Bytes of that disk."""
+    """The size of the disk that the stage writes to, in bytes; None: unknown."""
     disk = its_disk(host, request)
     return None if disk is None else disk.total
 
 
 def disk_suits(host: Host, request: Request) -> bool:
-    """Whether the empty disk would be large enough."""
+    """Whether that disk would be large enough when it is empty."""
     total = disk_size(host, request) if request.disk is not None else None
     return total is None or (request.disk or 0) <= total
 
@@ -185,7 +187,7 @@ def is_other_machine(host: Host, request: Request) -> bool:
 
 
 def checkpoint_host(progress: Progress, stage: Stage) -> str | None:
-    """Where the last attempt that ran left its checkpoint; None: there is none."""
+    """The host where the last attempt that ran left its checkpoint; None: there is none."""
     if stage.checkpoint is None:
         return None
     tries: list[Attempt] = progress.tries.get(stage.name, [])
@@ -223,7 +225,7 @@ def model_suits(card: Card, request: Request) -> bool:
 
 
 def takes_processes_of(host: Host, request: Request) -> bool:
-    """Whether a stage that sees the login's files may run there for that person."""
+    """Whether a stage that sees the login's files may run there for its user."""
     return host.processes_of is None or request.uid is None or request.uid in host.processes_of
 
 
@@ -233,7 +235,7 @@ def host_named(host: Host, request: Request) -> bool:
 
 
 def is_named(name: str, request: Request) -> bool:
-    """The same if only the name of the host is known."""
+    """Like `host_named`, if only the name of the host is known."""
     return not request.hosts or any(fnmatchcase(name, glob) for glob in request.hosts)
 
 
@@ -253,8 +255,8 @@ def sees_code(host: Host, request: Request) -> bool:
 
 
 def unusable_mounts(host: Host, request: Request) -> list[HostMount]:
-    """The requested folders, and those that every stage gets, that the host does not have or was
-    not asked for yet. A folder that is no longer in the config has a problem as well."""
+    """The requested folders, and the folders for every stage, that the host lacks or was not asked
+    for yet. A folder that is no longer in the config is among them."""
     known = {mount.name: mount for mount in host.mounts}
     wanted = [mount for mount in host.mounts if mount.default or mount.name in request.mounts]
     gone = [HostMount(n, "", problem="left the config") for n in request.mounts if n not in known]
@@ -274,9 +276,8 @@ def environment_problem(host: Host, request: Request) -> str | None:
 
 
 def unseen_containers(host: Host) -> str | None:
-    """Why it is unknown which GPUs containers hold, if this login may use Docker but gets no
-    answer; None: they are seen, or there are none. The host itself refuses every claim then.
-    """
+    """Why it is unknown which GPUs containers hold: this login may use Docker, but gets no answer.
+    The host itself then refuses every claim. None: the containers are known, or there are none."""
     if host.look is None:
         return None
     problems = (traits_of(runtime).unseen(host.look) for runtime in host.facts.runtimes)
@@ -299,7 +300,7 @@ def gives_gpus(host: Host, request: Request) -> bool:
 
 
 def wanted_of(requests: Sequence[Request]) -> str:
-    """The same of alternatives: "8 GPUs (L4) or 4 GPUs (A100)"."""
+    """Like `wanted`, for alternatives: "8 GPUs (L4) or 4 GPUs (A100)"."""
     return " or ".join(map(wanted, requests))
 
 
@@ -369,8 +370,8 @@ _NEEDS_LOOK = frozenset(
         Constraint.ENVIRONMENT,
     }
 )
-"""Unknown for a host that has never answered, and so no obstacle there: the missing answer is the
-obstacle."""
+"""Unknown for a host that has never answered, and so no obstacle there: only the missing answer
+is."""
 
 
 def unmet(host: Host, request: Request) -> Iterator[Constraint]:
@@ -381,8 +382,8 @@ def unmet(host: Host, request: Request) -> Iterator[Constraint]:
 
 
 def suits(host: Host, request: Request) -> bool:
-    """Whether an empty host that has answered meets all constraints of a request except GPUs.
-    Called for every host and every kind of request, so it makes no list."""
+    """Whether a host that has answered, and is empty, meets all constraints of a request except
+    GPUs. Called for every host and every kind of request, so it makes no list."""
     for _, holds in _CHECKS:  # noqa: SIM110  # a generator costs as much as the checks
         if not holds(host, request):
             return False

@@ -17,7 +17,7 @@ from hostler.model.time_limits import MOST_REQUEUES, CheckpointSeen, OnTimeout
 
 
 def wants_requeue(stage: Stage, ended: Ending) -> bool:
-    """Whether the daemon has to check its checkpoint before it stores this end."""
+    """Whether the daemon has to check the stage's checkpoint before it stores this end."""
     return stage.on_timeout is OnTimeout.REQUEUE and ended[1] is Cause.TIME_LIMIT
 
 
@@ -28,9 +28,9 @@ def requeued(
     workload: Workload,
     seen: CheckpointSeen,
 ) -> Ending:
-    """The end of an attempt at its time limit: it continues only if it has written to its
-    checkpoint since its start. Otherwise the next attempt would make no progress. `tries`: the
-    attempts of the stage, this one included."""
+    """The end of an attempt at its time limit. It is requeued only if it has written to its
+    checkpoint since its start; otherwise the next attempt would make no progress. `tries`: the
+    attempts of the stage, including this one."""
     before = requeues(tries)
     why = _refusal(stage, before, workload, seen)
     phase, cause, detail = ended
@@ -46,7 +46,8 @@ def requeues(tries: Iterable[Attempt]) -> int:
 
 def requeueable(run: Run | None, base: str | None, job: int) -> tuple[Attempt, ...]:
     """The attempts of a job that can be ended and tried again. Raises ConflictError if there are
-    none. `run`: None if it has ended. `base`: only of this stage and its cells."""
+    none. `run`: None if it has ended. `base`: only attempts of this stage and its cells; None:
+    all."""
     stages = run.stages if run is not None else ()
     names = {stage.name for stage in stages if base in (None, stage.base)}
     attempts = run.attempts if run is not None else ()
@@ -61,7 +62,7 @@ def requeueable(run: Run | None, base: str | None, job: int) -> tuple[Attempt, .
 
 
 def check_requeues(run: Run, attempt: Attempt) -> None:
-    """Raises ConflictError where the stage of an attempt was requeued too often."""
+    """Raises ConflictError if the stage of an attempt was requeued too often."""
     before = requeues(each for each in run.attempts if each.stage == attempt.stage)
     if before >= MOST_REQUEUES:
         raise ConflictError(

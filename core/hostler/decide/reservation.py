@@ -1,18 +1,21 @@
 """Reserves GPUs for the head of the queue so that small stages cannot starve a large one: who gets
 one, on which host, and who may backfill.
 
-As in EASY backfilling, the first stage that has to wait gets one; a further stage only where no
-host that could ever take it could take an earlier one that got one (it waits for another kind of
-GPU), so that none of them delays another. What is free now on the chosen host is kept. Others may
-use the rest of that host; what is kept they may use only if they surely end before the time at
-which its stage can start at the latest, which is known where all that is in its way has a time
-limit. The host is the one where that time is the nearest; one where it is not known is taken if
-fewer GPUs are missing there and the nearest known time is far. Hosts where people outside Hostler
-are in the way are never reserved: it is unknown whether they leave.
+As in EASY backfilling, the first stage that has to wait gets a reservation. A further stage gets
+one only if all hosts that could ever take it are unsuitable for the earlier stages with
+reservations (it waits for another kind of GPU), so that none of them delays another.
 
-The choice is made anew in each plan, and must not move without need: what was kept is given away
-then. So what is about to start, has ended, or is being released counts as what it is, with an end
-that is near, and not as something whose end is unknown.
+The GPUs that are free now on the chosen host are kept. Other stages may use the rest of that host.
+They may use the kept GPUs only if they surely end before the latest time at which the waiting stage
+can start. This time is known if all work in its way has a time limit.
+
+The chosen host is the one where this time is the nearest. A host where it is unknown is chosen if
+fewer GPUs are missing there and the nearest known time is far. A host where people outside Hostler
+are in the way is never reserved, because it is unknown whether they leave.
+
+Each plan chooses anew. The choice must not change without need, because a change gives the kept
+GPUs to others. So work that is about to start, has ended, or is being released counts as work with
+a near end, not as work with an unknown end.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ from hostler.decide.times import ended_at
 from hostler.model.hosts import Gpu
 
 FAR_S = 3600.0
-"""If a time limit is further away than this, a host where fewer GPUs are missing is better: limits
-are often ten times too long, and work without a limit may end at any time."""
+"""Seconds. If a time limit is further away than this, a host where fewer GPUs are missing is
+better: limits are often ten times too long, and work without a limit may end at any time."""
 
 
 class Reservation(NamedTuple):
@@ -42,22 +45,22 @@ class Reservation(NamedTuple):
     capacity: HostCapacity
     gpus: tuple[Gpu, ...]
     until: float | None
-    """When it can start at the latest, on the daemon's clock; None: unknown."""
+    """The latest time when the stage can start, on the daemon's clock; None: unknown."""
 
 
 class _Option(NamedTuple):
     capacity: HostCapacity
     free: list[Gpu]
     missing: int
-    """GPUs that have to come back first."""
+    """GPUs on the host that have to become free first."""
     until: float | None
 
 
 def reserve(
     entry: Entry, request: Request, found: Sequence[Candidate], index: Index
 ) -> Reservation | None:
-    """Reserve the free capacity of the host where the stage will fit first; None: that host is
-    unknown."""
+    """Reserve the free capacity of the host where the stage will fit first; None: no such host is
+    known."""
     options = [_option(candidate, request, index) for candidate in found]
     possible = [option for option in options if option is not None]
     if not possible:
@@ -133,8 +136,9 @@ def _latest_end(item: OpenAttempt, now: float) -> float:
 
 
 def _released_at(holder: Holder, index: Index) -> float | None:
-    """When the lease of ended work is given back: at any moment, so no other stage fits in before.
-    A GPU whose memory does not come back may stay quarantined forever."""
+    """When the lease of ended work is given back: now, because that may happen at any moment, so
+    that no other stage fits in before. None: the GPU's memory is not free, and the GPU may stay
+    quarantined for ever."""
     snapshot, attempt_id = index.snapshot, str(holder.attempt_id)
     used = holder.gpu.memory_used
     if used is None or used <= snapshot.policy.memory_floor:

@@ -1,8 +1,8 @@
 """Log patterns of commands that lack root rights in a container (apt-get, sudo, pip, read-only
 paths), and the remedy shown. Pure.
 
-A container never runs as root, so package managers and `sudo` fail there. Each pattern is a line of
-a real program from its beginning: text that only resembles one is not taken.
+A container never runs as root, so package managers and `sudo` fail there. Each pattern matches a
+line of a real program from its beginning; text that only resembles such a line does not count.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ _READ_ONLY = re.compile(
     r"|(?:tee|touch): (?P<tee>/[^'\"]*): Read-only file system"
 )
 _LONGEST = 500
-"""Most characters of a line that are checked: none of these programs writes more."""
+"""Longest part of a line that is checked, in characters: none of these programs writes more."""
 
 
 def needs_root(lines: Sequence[str], mounted: Collection[str] = ()) -> str | None:
     """Why the command of a container failed and what to do, if one of the last lines of its log
-    says that it tried to change the system; None: no line does. A mounted folder is not part of the
-    system: a denied file there belongs to another user."""
+    shows that it tried to change the system; None: no line does. A mounted folder is not part of
+    the system: a denied file there belongs to another user."""
     return next((said for line in reversed(lines) if (said := _said(line.strip(), mounted))), None)
 
 

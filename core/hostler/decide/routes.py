@@ -1,8 +1,8 @@
 """What the gateway serves: addresses and replicas of services, how often it checks each, which ones
 conflict, at most 200 services. Pure.
 
-`reach` says how it reaches the host of each. A service that was deployed has the address of its
-name, whichever release serves it.
+`reach` says how the gateway reaches each host. A deployed service has the address of its name,
+whichever release serves it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CHEAP = ("GET", "HEAD")
 _NOWHERE = "127.0.0.1:1"
 """Placeholder address of a replica that is only leaving: it gets no requests."""
 _OFTEN = 1.0
-"""Seconds between checks that cost a replica little: two failed checks remove it."""
+"""Seconds between checks that cost a replica little. Two failed checks remove it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ class Served(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Services with addresses, and those without, by (run, service)."""
+    """The services at the gateway, by (run id, service): `served` ones, and `problems` of the
+    others."""
 
     wanted: WantedGateway
     served: dict[tuple[str, str], Served]
@@ -97,11 +98,14 @@ def routes(
     rules: AddressRules | None = None,
     held_at: Mapping[ServiceAddress, int] | None = None,
 ) -> Routes:
-    """Services with releases first, then by the other open runs, oldest first. Of two services with
-    one name or address, the gateway serves the one whose user has it already (`held`, `held_at`),
-    else the older one: no user can take it over by waiting for another user's next release.
-    `foreign`: attempts whose ports another user has now. Raises InputError if the config is
-    invalid."""
+    """The services to serve: those with releases first, then those of other open runs, oldest
+    first.
+
+    If two services have one name or address, the gateway serves the one whose user has it already
+    (`held`, `held_at`), else the older one. So no user can take it over by waiting for another
+    user's next release. `foreign`: attempts whose ports another user has now. Raises InputError if
+    the config is invalid.
+    """
     entry = entry_of(config)
     rules = rules or AddressRules(own_port=config.port)
     found = _Found(_own(config) if reaches is None else reaches, foreign, rules)
@@ -150,7 +154,7 @@ class _Found:
         self._taken = Taken()
 
     def add(self, run: Run, name: str) -> None:
-        """Add a service of a run that is no release. A service with releases keeps its name also
+        """Add a service of a run that is no release. A service with releases keeps its name even
         while the gateway refuses its address: tokens for the name are for that user's service."""
         there, is_deployed = self.services.get(name), name in self._deployed
         if there is not None or is_deployed:
@@ -179,7 +183,7 @@ class _Found:
                         self._taken.take(address, f"service {given.name}")
 
     def in_order(self, runs: Iterable[Run]) -> tuple[GatewayService, ...]:
-        """Services with releases first, then the others by age: a new order would cause a
+        """Services with releases first, then the others by age. Another order would cause a
         reload."""
         order = {run.run_id: number for number, run in enumerate(runs)}
         names = sorted(
@@ -193,8 +197,8 @@ class _Found:
         return {name: self._uids.get(name, run.uid) for name, run in self.owners.items()}
 
     def granted(self, tokens: Iterable[GatewayToken]) -> tuple[GatewayToken, ...]:
-        """The tokens, each limited to the services meant when it was made: not another user's
-        service of the same name."""
+        """The tokens. Each is limited to the services that it was made for: it does not open
+        another user's later service of the same name."""
         uids, found = self.holders(), []
         for token in tokens:
             bound = token.owners
@@ -244,9 +248,9 @@ def check_address(
     run: Run, name: str, others: Iterable[Run], deployed: Mapping[str, Iterable[Run]] | None = None
 ) -> None:
     """Check that the gateway can serve a release of a run under this name. Raises InputError,
-    ConflictError if another run or service has its address; `others` are runs that are no releases,
-    `deployed` the runs of services with releases at the gateway. An address that it has already
-    stays its own, even if others wait for it."""
+    ConflictError if another run or service has its address. `others`: runs that are no releases;
+    `deployed`: service -> runs of its releases at the gateway. A service keeps an address that it
+    has already, even if others wait for it."""
     address = _service(run, service_names(run)[0], name, ()).address
     own = deployed.get(name, ()) if deployed is not None else ()
     if any(address in addresses_in(each, name).values() for each in own):
@@ -272,7 +276,8 @@ def check_address(
 
 
 def _has_name(owner: str, name: str, address: ServiceAddress) -> str:
-    """Only one service may have a name, at any address: tokens and counts refer to it."""
+    """Why a name is taken. Only one service may have a name, at any address: tokens and counts
+    refer to it."""
     if address == path_of(name):
         return f"{owner} has the address {address}"
     return f"{owner} is called {name}, too, and is served at {address}"
@@ -302,7 +307,8 @@ def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:
 
 
 def _guarded(service: GatewayService, foreign: Container[str]) -> GatewayService:
-    """The gateway sends no request to another user's process, even if that answers the checks."""
+    """The service, without requests to another user's process at a replica's port, even if that
+    process answers the checks."""
     if not any(each.name in foreign for each in service.replicas):
         return service
     replicas = (
@@ -333,7 +339,7 @@ def _serves(attempt: Attempt) -> bool:
 
 
 def _replica(attempt: Attempt, run: Run, reach: Reach) -> Replica:
-    """A replica that will be stopped soon gets no new requests."""
+    """A replica for the gateway. One that will be stopped soon gets no new requests."""
     ends = run.cancelled_by is not None or attempt.stop_reason is not None
     state = ServerState.DRAIN if ends else ServerState.READY
     return reach.server(attempt, state)

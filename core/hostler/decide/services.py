@@ -19,8 +19,9 @@ Unhealthy = tuple[Cause, str]
 
 
 def readiness(attempt: Attempt, workload: Workload, look: Look | None) -> MarkReady | None:
-    """The note that a replica is ready now. A check counts from its first good answer since this
-    start; the host checks under the attempt's id, and only after it has a port."""
+    """The note that a replica is ready now; None: nothing to note. A check counts from its first
+    good answer since this start. The host checks under the attempt's id, and only after the attempt
+    has a port."""
     if attempt.ready_at is not None or look is None:
         return None
     health = look.health.get(attempt.attempt_id)

@@ -42,9 +42,9 @@ class Case(NamedTuple):
     host: Host | None
     """None: the config no longer names the host."""
     look: Look | None
-    """A fresh one, else None: the host is silent."""
+    """A fresh look; None: the host is silent."""
     workload: Workload | None
-    """In the last look, fresh or not."""
+    """Its workload in the last look, fresh or not; None: the look shows none."""
     starting: bool
     """The daemon is starting it."""
     in_setup: bool
@@ -53,7 +53,7 @@ class Case(NamedTuple):
     """The daemon is storing its end."""
     stop_reason: StopReason | None
     awaits_group: bool = False
-    """It may be bound but not started: the rest of its group is not bound yet."""
+    """It may be bound, but not started, because the rest of its group is not bound yet."""
     lost_at: float | None = None
     """When it counts as lost while its host is unreachable; None: never, as far as known."""
 
@@ -115,7 +115,7 @@ Verdict = tuple[Action, ...]
 
 
 class Rule(NamedTuple):
-    """If `when`, then `then`; `why` in one sentence."""
+    """If `when` is true, `then` gives the actions; `why` explains the rule in one sentence."""
 
     why: str
     when: Callable[[Case], bool]

@@ -39,7 +39,7 @@ def _unknown(error: str) -> str:
 
 
 def _with_lines(sentence: str, tail: Sequence[str]) -> str:
-    """The sentence with the last lines of output, as far as they fit."""
+    """The sentence with the last lines of output, as many as fit."""
     lines = [clean_line(line, _LONGEST).strip() for line in tail if not line.startswith(_OURS)]
     last = [line for line in lines if line][-_MOST_LINES:]
     return f"{sentence}; its last lines: {' | '.join(last)}" if last else sentence

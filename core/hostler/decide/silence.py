@@ -1,6 +1,8 @@
 """When an attempt on an unreachable host counts as lost (`lost_after`), and when a replica there is
-replaced elsewhere. A replica is replaced only if neither daemon nor gateway reaches it: an
-unreachable host does not mean that it ended. Pure.
+replaced elsewhere.
+
+A replica is replaced only if neither daemon nor gateway reaches it: that a host is unreachable does
+not mean that its replica has ended. Pure.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Sight:
 
 
 def judge(sight: Sight) -> Verdict:
-    """The verdict by the table."""
+    """The verdict on a replica."""
     if sight.is_gateway_silent:
         return Verdict.PAUSE
     is_up = sight.server is not None and sight.server.is_up
@@ -65,8 +67,8 @@ def replaced_at(sight: Sight) -> float | None:
 
 
 def _gone_at(sight: Sight) -> float:
-    """Daemon and gateway must both have missed it for so long: a gateway that has just begun to
-    check it proves nothing."""
+    """When a replica counts as gone. Daemon and gateway must both have missed it for `lost_after`
+    seconds: a gateway that has just begun to check it proves nothing."""
     assert sight.silent_since is not None
     down_since = sight.server.since if sight.server is not None else sight.silent_since
     return max(sight.silent_since, down_since) + sight.lost_after
@@ -75,7 +77,8 @@ def _gone_at(sight: Sight) -> float:
 def lost_at(item: OpenAttempt, host: Host | None, snapshot: Snapshot) -> float | None:
     """When the attempt of a silent host is recorded as lost; None: never, as far as known now.
 
-    Not before a look that is still on its way would be too old.
+    The wait is never shorter than the time for which a look is fresh, because a look may still be
+    on its way.
     """
     if item.stage.on_lost is not OnLost.RESTART:
         return None
@@ -94,7 +97,8 @@ def _patience(item: OpenAttempt, policy: Policy) -> float:
 
 
 def since(item: OpenAttempt) -> float:
-    """When it was launched or placed, or ended, on this daemon's clock."""
+    """When it was launched, or else placed; for work that is being collected, when it ended. On
+    this daemon's clock."""
     attempt = item.attempt
     if item.since is not None:
         return item.since

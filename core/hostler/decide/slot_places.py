@@ -1,6 +1,5 @@
-"""Places a replica on the GPUs that are kept for it, and says why it waits for them; whether they
-are kept is in `slots`. Pure.
-"""
+"""Places a replica on the GPUs that are kept for it, and explains why it waits for them; whether
+they are kept is in `slots`. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +38,8 @@ def _waiting(run_id: str, progress: Progress, index: Index) -> Iterator[Stage]:
 
 
 def slot_choice(entry: Entry, placing: Placing, index: Index) -> Choice | str | None:
-    """The place of a replica that has a slot, or why it has to wait for it; None: it has none."""
+    """The place of a replica on the GPUs of its slot, or a sentence why it waits for them; None: it
+    has no slot."""
     name = placing.slots.pop(entry.key, None)
     if name is None:
         return None

@@ -2,8 +2,8 @@
 causes it leaves them. Pure.
 
 A replica that was ready once keeps its leases from one attempt to the next, so that a crash does
-not give its GPUs to pending stages. The lease itself passes on the host, under its lock
-(`Claim.instead_of`). A replica that lost its slot goes first in the queue.
+not give its GPUs to pending stages. On the host, the next attempt takes over the lease under the
+lock (`Claim.instead_of`). A replica that lost its slot goes first in the queue.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from hostler.model.runs import Attempt, Phase, Run
 MOST_BEFORE = 20
 """Most earlier attempts of a replica whose leases a claim takes over."""
 PATIENCE = 600.0
-"""If a replica cannot start in its slot for so many seconds, it starts elsewhere. Longer than its
-longest pause."""
+"""Seconds. A replica that cannot start in its slot for so long starts elsewhere. This is longer
+than its longest pause between attempts."""
 _LEAVES = frozenset({Cause.HOST_FAULT, Cause.GPU_LOST, Cause.HOST_LOST, Cause.HOST_REBOOTED})
-"""Ends after which another GPU is better, or it no longer has one."""
+"""Causes of an end after which another GPU is better, or the replica has none any more."""
 _NOT_RUN = UNCOUNTED - {Cause.SUPERSEDED}
 
 
@@ -85,6 +85,7 @@ def slot_host(progress: Progress, stage: Stage, index: Index) -> str | None:
 
 
 def _ran_until(tries: Sequence[Attempt], snapshot: Snapshot) -> float:
-    """When it last ended, refused claims excluded; not before this daemon began."""
+    """When the replica last ended, without attempts that never ran; not before this daemon
+    began."""
     ran = [attempt for attempt in tries if attempt.cause not in _NOT_RUN]
     return max(ended_at((ran or tries)[-1], snapshot), snapshot.begun_at)

@@ -1,10 +1,10 @@
 """Whether a failed start is the host's fault or the stage's: patterns in the errors of Docker and
-agent; sentences for people are in `runtimes.docker.explain`. Pure: text in, verdict out.
+agent; sentences for people are in `runtimes.docker.explain`.
 
-Only certain faults of the host count as such. All other errors count as a try, and the next try
-goes to another host: a cause of the stage, and every text that is not known here. Names that a
-stage chooses (its program, its folder, its image) stand in these texts too: so each pattern is tied
-to the beginning or the end of a text, where only Docker itself speaks.
+Pure: text in, verdict out. Only certain faults of the host count as such. All other errors count as
+a try of the stage, and the next try goes to another host; so does every text that no pattern
+matches. These texts contain names that a stage chooses (its program, its folder, its image). So
+each pattern is tied to the beginning or the end of a text, which only Docker itself writes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NO_SPACE = "no space left on device"
 NO_LAYER = r"/overlay2/\S+: no such file or directory"
 """The error when the disk was full while Docker made a container's folders."""
 NO_DRIVER = 'could not select device driver "'
-"""Of GPUs."""
+"""Docker's error if it has no driver for GPUs."""
 NOT_FOUND = "executable file not found"
 
 _STEPS = re.compile(
@@ -39,10 +39,10 @@ _STEPS = re.compile(
 """The prefixes of Docker, containerd and runc before the cause, one after the other."""
 
 _LIMITS = re.compile(r"(?:container init caused: )?(?:error )?(?:setting rlimits?|setrlimit)\b")
-"""After these steps: the engine may not raise limits."""
+"""The cause after these steps if the engine may not raise limits."""
 
 _STAGE = re.compile(r"exec: |chdir to cwd |executable file ")
-"""After some of these steps: the container exists, and its program cannot run."""
+"""The cause after some of these steps if the container exists, but its program cannot run."""
 
 _HOOK = re.compile(
     r"(?:error running |running )?(?:prestart |createRuntime |createContainer |startContainer )?"
@@ -133,5 +133,6 @@ def refuses_limits(text: str) -> bool:
 
 
 def fault_of_agent(text: str) -> Fault | None:
-    """The same for an error of the agent when it made or started a process."""
+    """The fault of the host if the agent failed with this text to make or start a process; None:
+    the attempt counts as a try."""
     return Fault.HOST if _AGENT_LACKS.search(text.strip()) else None

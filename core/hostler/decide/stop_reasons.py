@@ -59,7 +59,7 @@ def _of_service(item: OpenAttempt, index: Index) -> StopReason | None:
 
 
 def _of_group(attempt: Attempt, group: Group) -> StopReason | None:
-    """A group runs completely or not at all."""
+    """Why to stop a stage of a group, which runs completely or not at all; None: it continues."""
     if attempt.number < group.number:
         return StopReason(Cause.DEPENDENCY, "its group was placed again")
     if group.culprit is not None:
@@ -71,8 +71,8 @@ def _of_group(attempt: Attempt, group: Group) -> StopReason | None:
 
 
 def time_limit(item: OpenAttempt) -> float | None:
-    """When its time is up, on the daemon's clock; None: it has no limit or does not run yet. An
-    attempt outside a plan's index counts as begun at the stored time."""
+    """When its time is over, on the daemon's clock; None: it has no limit or does not run yet.
+    Outside a plan's index, an attempt counts as begun at the stored time."""
     begun = item.begun if item.begun is not None else item.attempt.launched_at
     if item.stage.timeout is None or begun is None:
         return None

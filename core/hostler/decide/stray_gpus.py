@@ -1,10 +1,10 @@
 """Which attempts use a GPU that they were not given: how long they must be seen computing there,
 exceptions (such as MPS), and the message. Pure.
 
-Processes see all GPUs of their host, so a command that sets CUDA_VISIBLE_DEVICES takes one that may
-be another person's. An attempt is a stray on a GPU if it computes there in two looks that are ten
-seconds apart, by the host's own clock. Many programs only leave some memory on GPU 0 by mistake:
-those are reported and nothing else, like everything that may have another reason.
+Processes see all GPUs of their host, so a command that sets CUDA_VISIBLE_DEVICES may take a GPU of
+another person. An attempt is a stray on a GPU if it computes there in two looks that are ten
+seconds apart, by the host's own clock. Many programs only leave some memory on GPU 0 by mistake.
+These are only reported, like every use that may have another reason.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Use:
     """Indices of the GPUs that it was given."""
     computes: bool
     is_meant: bool
-    """Only the command can be the reason: the daemon may stop its processes for it."""
+    """Whether only the command can be the reason: the daemon may then stop its processes."""
     visible: str | None = None
 
 
@@ -81,7 +81,7 @@ def uses(host: Host, policy: Policy, daemon_id: str, open_here: Sequence[OpenAtt
 
 
 def _by_spot(look: Look) -> dict[Spot, list[GpuProcess]]:
-    """The processes that the host calls strays, of any attempt; none in containers."""
+    """(attempt, GPU) -> its processes that the host reports as strays; none in containers."""
     found: dict[Spot, list[GpuProcess]] = {}
     for gpu in look.gpus:
         for process in gpu.processes:
@@ -100,11 +100,11 @@ class _Signs(NamedTuple):
     """Facts of a look about all of its GPUs."""
 
     users: Mapping[str, set[str | None]]
-    """GPU -> the attempts whose processes are on it, None for others'."""
+    """GPU -> the attempts whose processes are on it; None among them: other processes."""
     mps: set[str]
     """GPUs on which NVIDIA's Multi-Process Service computes for others."""
     renumbers: bool
-    """CUDA may number the GPUs differently than Hostler assumes."""
+    """Whether CUDA may number the GPUs differently than Hostler assumes."""
 
 
 def _signs(look: Look) -> _Signs:
@@ -166,8 +166,8 @@ def _is_own(holder: Holder, item: OpenAttempt, there: Sequence[GpuProcess]) -> b
 
 
 def _computes(process: GpuProcess, gpu: Gpu, is_alone: bool) -> bool:
-    """By its own share of the GPU's time; where that is not known, by the GPU's, which is that of
-    the attempt only if it is alone there."""
+    """Whether the process computes: by its own share of the GPU's time. If that is unknown, the
+    GPU's load counts, but only if the attempt is alone there."""
     assert process.stray is not None
     if process.stray.load is not None:
         return process.stray.load > 0
@@ -192,8 +192,8 @@ def _has_given(visible: str | None, own: Sequence[int]) -> bool:
 
 
 def sighted(before: Sightings, found: Iterable[Use], look: Look) -> Sightings:
-    """The sightings after another look. Sightings that the look no longer shows are dropped, except
-    those that computed."""
+    """The sightings after another look. Sightings that this look does not show are dropped, except
+    those of an attempt that computed shortly before."""
     now = look.up
     if now is None:  # the host has no such clock
         return Sightings(look.boot_id)

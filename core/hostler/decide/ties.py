@@ -1,6 +1,5 @@
 """What ties a stage to one host: its checkpoint, or the image that its run built; and which host
-has the image already. Pure.
-"""
+has the image already. Pure."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Elapsed times by clocks that can be compared after a restart of the daemon: since when an attempt
 runs, when it ended.
 
-A daemon's clock is the wall's at its start and steady from then on. What an earlier daemon wrote
-down is of another such clock, and the wall may have been set meanwhile: differences between the two
-decide nothing. How long a workload runs is measured by its host.
+A daemon reads the wall clock at its start; from then on its clock is steady. Times that an earlier
+daemon stored are from another such clock, and the wall clock may have been set meanwhile. So no
+decision compares times of both. The host measures how long a workload runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hostler.model.plans import Snapshot
 from hostler.model.runs import Attempt, Phase
 
 _SLACK_S = 30.0
-"""A start may return so much later than its work began."""
+"""Seconds by which a start may return later than its work began."""
 
 
 def known_since(attempt: Attempt, snapshot: Snapshot) -> float:
@@ -39,9 +39,9 @@ def begun_at(
 ) -> float | None:
     """Since when it runs, by the clock of its host; None: it does not run yet.
 
-    If the host does not say, since its launch; for an attempt of an earlier daemon, then only the
-    time under this one counts. A wall clock, which may be changed while it runs, is used only for
-    attempts that this daemon did not launch.
+    If the host does not report that, its launch counts; for an attempt of an earlier daemon, only
+    the time since this daemon began. A wall clock may be changed while the attempt runs, so it is
+    used only for attempts that this daemon did not launch.
     """
     if attempt.launched_at is None and attempt.phase is not Phase.RUNNING:
         return None
@@ -55,9 +55,10 @@ def begun_at(
 
 
 def measured_start(look: Look | None, workload: Workload | None) -> float | None:
-    """When a running workload began, on the daemon's clock; None: its host does not say.
+    """When a running workload began, on the daemon's clock; None: its host does not report that.
 
-    By the host's clock since its boot, which cannot be changed; else by its wall clock.
+    It is measured by the host's clock since boot, which cannot be changed, or else by its wall
+    clock.
     """
     if look is None or workload is None or not workload.running:
         return None

@@ -9,14 +9,14 @@ from hostler.decide.requests import Request
 from hostler.model.pipelines import GroupHosts
 
 Chooser = Callable[[int, Request, frozenset[str]], Choice | None]
-"""Number of a stage in its group, its request, hosts taken by others of the group -> the best place
-that is free now."""
+"""Chooses a place: (number of a stage in its group, its request, hosts that other stages of the
+group take) -> the best place that is free now, or None."""
 
 
 def choose_together(
     requests: Sequence[Request], hosts: GroupHosts, chooser: Chooser
 ) -> list[Choice] | None:
-    """A place for each stage, in their order; None: there is none for all of them now."""
+    """A place for each stage, in their order; None: they cannot all be placed now."""
     if hosts is GroupHosts.SAME:
         return _on_one_host(requests, chooser)
     taken: frozenset[str] = frozenset()
@@ -34,8 +34,8 @@ def choose_together(
 def pinned_together(
     requests: Sequence[Request], hosts: GroupHosts, could_take: Callable[[str, Request], bool]
 ) -> list[Request]:
-    """The same with the pins that are possible for all of them at once: a stage returns to its
-    checkpoint if that host could take it, together with its group."""
+    """The requests, with only those pins that are possible for all of them at once. A stage returns
+    to its checkpoint if that host could take it, together with its group."""
     if hosts is GroupHosts.SAME:
         pins = dict.fromkeys(request.pin for request in requests if request.pin is not None)
         pin = next((name for name in pins if could_take(name, summed(requests))), None)

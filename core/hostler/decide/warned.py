@@ -10,7 +10,7 @@ from hostler.model.time_limits import Reached, Warn, Warned, WarnTo
 
 _MOST = 3
 _LONGEST = 32
-"""Most characters of a process name, which a program may choose."""
+"""Longest process name that is shown, in characters: a program may choose its name."""
 
 
 def warning_sentence(warn: Warn, answer: Warned) -> str:

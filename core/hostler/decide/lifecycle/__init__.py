@@ -39,7 +39,7 @@ class Lifecycle(Protocol):
 
     @property
     def inherits_not(self) -> frozenset[str]:
-        """Those of `takes` that only the stage itself can give, and not [defaults]."""
+        """Keys of `takes` that only the stage itself can set; [defaults] does not apply to them."""
 
     @property
     def makes_image(self) -> bool:
@@ -47,13 +47,14 @@ class Lifecycle(Protocol):
 
     @property
     def runtime(self) -> str | None:
-        """The runtime that its hosts need; None: its keys say."""
+        """The runtime that its hosts need; None: the keys of the stage decide."""
 
     @property
     def has_workload(self) -> bool:
         """Whether a container or process on its host does the work: it is started by claim, create,
-        bind and start, observed there, and stopped there. Otherwise the daemon does the work itself
-        (daemon/inline.py): it is started and resumed by doing it, and stopped by leaving it."""
+        bind and start, observed there, and stopped there. Otherwise the daemon itself does the work
+        (daemon/inline.py): to start or resume the attempt is to do the work, and to stop it is to
+        break off."""
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages that this one in the file stands for: itself, or identical parts (replicas,
@@ -62,14 +63,16 @@ class Lifecycle(Protocol):
 
     @property
     def group_hosts(self) -> GroupHosts | None:
-        """Where the stages of a group go; None: stages of this kind are in no group. The stages of
-        a group are placed, started, retried and settled together (decide/groups.py)."""
+        """On which hosts the stages of a group are placed; None: stages of this kind are in no
+        group. The stages of a group are placed, started, retried and settled together
+        (decide/groups.py)."""
 
     def group_of(self, stage: Stage) -> str:
-        """The name of the stage's group within its run, where it is in one."""
+        """The name of the stage's group within its run, if it is in a group."""
 
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
-        """The status of a stage after these attempts, at least one. FAILED may still be retried."""
+        """The status of a stage after these attempts (at least one). A FAILED stage may still be
+        retried."""
 
     def judge(
         self,
@@ -78,20 +81,21 @@ class Lifecycle(Protocol):
         metrics: Mapping[str, float],
         params: Mapping[str, Scalar],
     ) -> Ending:
-        """The verdict on an end. `ended` is the verdict by exit code, signal and stop reason."""
+        """The verdict on the end of an attempt. `ended`: the verdict by exit code, signal and stop
+        reason."""
 
     def lets_go(self, status: StageStatus, tries: Sequence[Attempt]) -> bool:
         """Whether the stages that need this one may start."""
 
     def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
-        """Whether a stage gets another attempt after its last one, which is final and failed."""
+        """Whether a stage gets another attempt after its last one, which has failed for good."""
 
     def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
         """When the next attempt may start at the earliest; None: at once. `ended_at`: when the last
         one ended."""
 
     def stops_siblings(self, stage: Stage) -> bool:
-        """Whether a final failure of this stage ends the others of the same base."""
+        """Whether the final failure of this stage ends the other stages of the same base."""
 
     def keeps_run_open(self, status: StageStatus) -> bool:
         """Whether a stage with this status keeps its run open."""
@@ -131,7 +135,8 @@ def unfolded(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
 
 def _referring(stage: Stage, several: _Parts) -> Stage:
-    """With every reference to a stage in several parts as references to these."""
+    """The stage, with every reference to a stage in several parts replaced by references to the
+    parts."""
     if several.keys().isdisjoint(stage.needs):
         return stage  # each input is also a need
     needs = tuple(name for need in stage.needs for name in _names(need, several))

@@ -27,7 +27,7 @@ class Build(Task):
     }
     takes = frozenset((*_COMMON, *optional, *(f"resources.{key}" for key in _RESOURCES)))
     inherits_not = frozenset({"secrets"})
-    """Not every builder can provide them; and users who set them for commands may not mean
+    """Keys that not every builder can provide, or that users set for commands and may not mean for
     builds."""
     has_workload = False
     makes_image = True

@@ -14,11 +14,11 @@ from hostler.model.pipelines import UNCOUNTED, Cause, Resources, Scalar, Stage
 from hostler.model.runs import Attempt, Phase, StageStatus
 
 HEALTHY_FOR = 300.0
-"""Seconds: a replica that was ready for so long was healthy, and earlier failures no longer
+"""Seconds. A replica that was ready for so long was healthy, and earlier failures no longer
 count."""
 LONGEST_PAUSE = 300.0
 FAILING = 3
-"""After so many failures in a row an alert opens."""
+"""An alert opens after so many failures in a row."""
 _NOT_ITS_FAULT = UNCOUNTED | {
     Cause.HOST_REBOOTED, Cause.HOST_LOST, Cause.ENGINE_RESTARTED, Cause.STOPPED,
 }  # fmt: skip
@@ -50,11 +50,12 @@ class Service(Task):
     )
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:
-        """Its replicas; a single one has a number, too, so that others can be added."""
+        """Its replicas. A single replica has a number, too, so that others can be added later."""
         return tuple(replace(stage, name=name) for name in slots(stage))
 
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
-        """A replica that was not wanted for a while may be wanted again."""
+        """Like a task's status. But a replica that was not wanted for a while may be wanted again,
+        so it counts as failed."""
         if tries[-1].cause is Cause.SUPERSEDED and tries[-1].phase.is_final:
             return StageStatus.FAILED
         return super().status(tries)
@@ -76,16 +77,16 @@ class Service(Task):
         )
 
     def lets_go(self, status: StageStatus, tries: Sequence[Attempt]) -> bool:
-        """Once it has answered."""
+        """The stages that need it may start once it has answered."""
         return is_ready(tries[-1])
 
     def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
-        """Always, after a pause."""
+        """It always gets another attempt, after a pause."""
         return True
 
     def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
-        """After a pause that doubles, and is reset once a replica was healthy for a while; at once
-        if its host caused the failure."""
+        """The next attempt starts after a pause that doubles, and is reset once a replica was
+        healthy for a while; at once if the host caused the failure."""
         if tries[-1].cause in UNCOUNTED:
             return super().not_before(stage, tries, ended_at)
         if tries[-1].cause in _NOT_ITS_FAULT:
@@ -110,7 +111,7 @@ def is_ready(attempt: Attempt) -> bool:
 
 
 def failures_in_a_row(tries: Sequence[Attempt]) -> int:
-    """How often it failed by its own fault since it was last healthy."""
+    """How often it has failed by its own fault since it was last healthy."""
     count = 0
     for attempt in reversed(tries):
         if not attempt.phase.is_final:

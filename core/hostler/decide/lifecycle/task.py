@@ -11,12 +11,12 @@ from hostler.model.pipelines import UNCOUNTED, Cause, GroupHosts, Scalar, Stage
 from hostler.model.runs import Attempt, Phase, StageStatus
 
 MAX_BACKOFF = 600.0
-"""Seconds: no back-off before a retry is longer."""
+"""Longest pause before a retry, in seconds."""
 MAX_UNCOUNTED_BACKOFF = 60.0
-"""Seconds: the longest pause after claims were refused again and again."""
+"""Longest pause after claims were refused again and again, in seconds."""
 MOST_HOST_FAULTS = 100
-"""After so many failed starts because of hosts, the same one or different ones, the stage fails:
-with pauses of up to ten minutes that takes most of a day, in which no host was repaired."""
+"""After so many starts that failed because of hosts (the same host or different ones), the stage
+fails. With pauses of up to ten minutes that takes most of a day."""
 
 
 class Task:
@@ -41,7 +41,7 @@ class Task:
         return stage.base
 
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
-        """By the last attempt; a success is final."""
+        """The status by the last attempt; a success is final."""
         last = tries[-1]
         if last.phase is Phase.SUCCEEDED:
             return StageStatus.SUCCEEDED
@@ -61,16 +61,16 @@ class Task:
         metrics: Mapping[str, float],
         params: Mapping[str, Scalar],
     ) -> Ending:
-        """As it ended."""
+        """The verdict is `ended`, unchanged."""
         return ended
 
     def lets_go(self, status: StageStatus, tries: Sequence[Attempt]) -> bool:
-        """Once it has succeeded."""
+        """The stages that need it may start once it has succeeded."""
         return status is StageStatus.SUCCEEDED
 
     def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
-        """By the number and causes in `retries`. An attempt that never ran, or that continues from
-        its checkpoint, does not count."""
+        """It gets another attempt by the number and causes in `retries`. An attempt that never ran,
+        or that continues from its checkpoint, does not count."""
         last = tries[-1]
         if last.cause in (Cause.NOT_STARTED, Cause.REQUEUED):
             return True
@@ -81,8 +81,8 @@ class Task:
         return counted_failures(tries) <= stage.retries.max
 
     def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
-        """After a pause that doubles; an attempt that continues from its checkpoint starts at
-        once."""
+        """The next attempt starts after a pause that doubles. One that continues from a checkpoint
+        starts at once."""
         last = tries[-1]
         if last.cause is Cause.REQUEUED:
             return None
@@ -95,16 +95,16 @@ class Task:
         return ended_at + min(doubled, MAX_BACKOFF)
 
     def stops_siblings(self, stage: Stage) -> bool:
-        """As `fail_fast` says."""
+        """Its failure ends the others if `fail_fast` is set."""
         return stage.fail_fast
 
     def keeps_run_open(self, status: StageStatus) -> bool:
-        """Until it is over."""
+        """It keeps the run open until its status is final."""
         return not status.is_final
 
 
 def counted_failures(tries: Iterable[Attempt]) -> int:
-    """Attempts that count against `retries.max`: all except those that never ran or that
+    """How many attempts count against `retries.max`: all except those that never ran or that
     continue."""
     return sum(
         1 for a in tries if a.phase in (Phase.FAILED, Phase.LOST) and a.cause not in UNCOUNTED

@@ -1,6 +1,5 @@
 """One service with the values that its rules ask for: old and new replicas, who serves, what is
-drained, verified or overdue.
-"""
+drained, verified or overdue."""
 
 from __future__ import annotations
 
@@ -16,23 +15,23 @@ from hostler.model.releases import Release, ReleaseState, Server, ServerMode, Sl
 
 @dataclass(frozen=True)
 class Case:
-    """Computed once for each decision."""
+    """One service, for one decision. Each value is computed once."""
 
     situation: Situation
 
     @cached_property
     def ledger(self) -> Ledger:
-        """What the stored steps allow."""
+        """The sum of the stored steps."""
         return ledger_of(self.situation)
 
     @cached_property
     def present(self) -> dict[Slot, Replica]:
-        """Slot -> the replicas placed there that have not ended."""
+        """Slot -> the replica that was placed there and has not ended."""
         return {replica.slot: replica for replica in self.situation.replicas}
 
     @property
     def opened(self) -> Release:
-        """The release that is open. Ask only where there is one."""
+        """The open release. Use it only if there is one."""
         assert self.situation.opened is not None
         return self.situation.opened
 
@@ -43,7 +42,7 @@ class Case:
 
     @property
     def goes_back(self) -> bool:
-        """The previous release takes over again."""
+        """Whether the previous release takes over again."""
         return self.situation.opened is not None and self.state is ReleaseState.FAILED
 
     @cached_property
@@ -76,7 +75,7 @@ class Case:
         return self.new if self.goes_back else self.old
 
     def server(self, replica: Replica) -> Server | None:
-        """A replica in the gateway's look."""
+        """The replica's server in the gateway's look; None: it has none."""
         look = self.situation.gateway
         return look.servers.get(replica.attempt_id) if look is not None else None
 
@@ -102,7 +101,7 @@ class Case:
         return slot in self.new and self.state is ReleaseState.SHIFTING
 
     def is_out(self, replica: Replica) -> bool:
-        """Whether the gateway sends it nothing, by a look newer than its drain."""
+        """Whether the gateway sends it no requests, by a look that is newer than its drain."""
         if self.situation.is_direct:
             return True
         look = self.situation.gateway
@@ -112,7 +111,7 @@ class Case:
         return server is None or server.mode is ServerMode.MAINT
 
     def drained_at(self, slot: Slot) -> float:
-        """Since when a slot is drained. If it belongs to no current release: since the current one
+        """Since when a slot is drained. For a slot of no current release: since the current release
         was opened."""
         found = self.ledger.drained.get(slot)
         if found is not None:
@@ -122,13 +121,13 @@ class Case:
         return max(release.at if release is not None else 0.0, situation.begun_at)
 
     def is_verified(self, slot: Slot, host: str) -> bool:
-        """The image of a slot's release was verified on a host."""
+        """Whether the image of a slot's release was verified on a host."""
         return host in self.situation.verified.get(slot.release, frozenset())
 
     @property
     def is_single(self) -> bool:
-        """The service has one replica, which another one replaces in its slot: for a time the
-        service does not answer, and the deploy has said so."""
+        """Whether the service has one replica, which another one replaces in its slot. The service
+        then does not answer for a time, and the deploy has announced that."""
         recreate = self.situation.opened is not None and self.opened.strategy is Strategy.RECREATE
         return recreate and len(self.old) == 1 and len(self.new) == 1
 

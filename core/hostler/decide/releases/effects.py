@@ -1,6 +1,7 @@
 """What the stored steps of a release allow now: which replicas run, which are stopped, and each
-one's state at the gateway (ready, drained, out). Each may be carried out again: it says what is to
-be so, not what is to change.
+one's state at the gateway (ready, drained, out).
+
+Each effect may be applied again: it describes the required state, not a change.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """The effects for one service."""
+    """What the stored steps of one service require now."""
 
     slots: frozenset[Slot]
     """The slots that have to run: missing replicas are started."""
     chains: Mapping[Slot, tuple[Slot, ...]]
-    """Of these and of what waits for another one's end: see `Ledger.chains`. Leases of all slots
-    that are named here are held until the slot before them has claimed."""
+    """`Ledger.chains` of all wanted slots, including those that wait for another slot to end. The
+    leases of all slots in a chain are held until the wanted slot has claimed the GPUs."""
     ends: tuple[End, ...]
     servers: Mapping[str, ServerMode] | None
     """Attempt -> its mode at the gateway; all others are removed there. None: the gateway needs no
@@ -64,8 +65,8 @@ def _why(case: Case, replica: Replica) -> str:
 
 
 def may_stop(case: Case, replica: Replica) -> bool:
-    """The last replica that answers is never stopped, except for its successor in the same slot, if
-    the image of that one was verified."""
+    """Whether a replica may be stopped. The last replica that answers may not, except for its
+    successor in the same slot, if the successor's image was verified."""
     promised = bool(case.old) and case.situation.deployment.replicas > 0
     if not promised or not replica.is_healthy or case.serving:
         return True
@@ -86,7 +87,7 @@ def _servers(case: Case) -> Mapping[str, ServerMode] | None:
 
 
 def _mode(case: Case, replica: Replica) -> ServerMode | None:
-    """None: it is not, or no longer, at the gateway."""
+    """The replica's mode at the gateway; None: it is not there, or no longer."""
     server = case.server(replica)
     is_ready = server is not None and server.mode is ServerMode.READY
     if replica.slot not in case.ledger.wanted:
@@ -104,7 +105,8 @@ def _mode(case: Case, replica: Replica) -> ServerMode | None:
 
 
 def _leaving(case: Case, replica: Replica, server: Server | None) -> ServerMode | None:
-    """Drained until it has no session, or its drain time is over. Then the gateway removes it."""
+    """The mode of a replica that has to leave: drained until it has no session or its drain time is
+    over; then None, and the gateway removes it."""
     look = case.situation.gateway
     if server is None or look is None or server.mode is ServerMode.MAINT:
         return None

@@ -13,7 +13,7 @@ from hostler.model.releases import Release, ReleaseState, Slot, Step, StepKind, 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The sum of the steps. Only changes in it are allowed."""
+    """The sum of the stored steps. The daemon makes no other changes than these."""
 
     wanted: frozenset[Slot]
     """Slots that have to run, each once the slot before it has ended."""
@@ -39,7 +39,7 @@ class _Sum:
         self.chains: dict[Slot, tuple[Slot, ...]] = {}
 
     def drain(self, slot: Slot, successor: Slot | None, at: float) -> None:
-        """The slot has to end, and its successor replaces it."""
+        """Note that the slot has to end, and that its successor replaces it."""
         self.wanted.discard(slot)
         self.after.pop(slot, None)
         self.drained[slot] = at
@@ -51,7 +51,7 @@ class _Sum:
             self.chains[successor] = (slot, *self.chains.get(slot, ()))
 
     def keep(self, slot: Slot, at: float) -> None:
-        """The slot continues to run, and its planned successor does not start."""
+        """Note that the slot continues to run, and that its planned successor does not start."""
         self.wanted.add(slot)
         self.since[slot] = at
         self.drained.pop(slot, None)
@@ -77,7 +77,8 @@ def ledger_of(situation: Situation) -> Ledger:
 
 
 def _of_live(situation: Situation) -> Ledger:
-    """The number of replicas counts, and the steps say only since when others are drained."""
+    """The ledger of the live release: its number of replicas is wanted, and the steps only say
+    since when other slots are drained."""
     found = _Sum(iter(()))
     for step in situation.steps:
         _add(found, step, situation.time_of(step))
@@ -106,14 +107,14 @@ def new_slots(release: Release) -> Iterator[Slot]:
 
 
 def most(situation: Situation, release: Release) -> int:
-    """So many replicas may run at once while a release takes over."""
+    """How many replicas may run at once while a release takes over."""
     old = sum(1 for _ in old_slots(situation))
     return max(old, release.replicas) + release.surge
 
 
 def first_slots(situation: Situation, release: Release) -> frozenset[Slot]:
-    """The slots of a release that start beside all slots of the previous one. With `recreate` they
-    are those without a counterpart, so that the others start in their own slots."""
+    """The slots of a release that start beside all slots of the previous one. With `recreate` these
+    are the slots without a counterpart; the others start in the slots of their counterparts."""
     old = sum(1 for _ in old_slots(situation))
     number = min(most(situation, release) - old, release.replicas)
     slots = sorted(new_slots(release))

@@ -1,9 +1,9 @@
 """The notes about services on hosts: the 5 earlier releases that are kept with their images, limits
 of a note, and which host's note is valid. Pure.
 
-A host may repeat any note that was ever signed, keep back the last one, or make one up. So of each
-service the newest signed note counts, whichever host has it; one that is not signed counts only
-where a person says so, and only where there is no signed one.
+A host may repeat any signed note, hide the last one, or invent one. So the newest signed note about
+a service counts, whichever host has it. An unsigned note counts only if a person allows it, and
+only if there is no signed one.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def targets(releases: Iterable[Release]) -> tuple[Release, ...]:
 
 
 def noted(live: int | None, releases: Sequence[Release]) -> tuple[Release, ...]:
-    """The releases of a service in a note, the newest first: the next release is numbered after
-    that one."""
+    """The releases of a service that its note contains, the newest first: the next release is
+    numbered after that one."""
     newest = max((r.number for r in releases), default=0)
     wanted = {live, newest} | {r.number for r in targets(releases)}
     found = (r for r in releases if r.number in wanted or r.state.is_open)
@@ -50,7 +50,8 @@ def noted(live: int | None, releases: Sequence[Release]) -> tuple[Release, ...]:
 
 
 def noted_steps(steps: Sequence[Step], *, is_open: bool) -> tuple[Step, ...]:
-    """All steps of an open release: they define what it may do."""
+    """The steps of a service that its note contains: all of an open release, because they define
+    what it may do."""
     return tuple(steps if is_open else steps[-_STEPS:])
 
 
@@ -66,12 +67,12 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The note of a service that counts, from all hosts."""
+    """The valid note about a service, and the hosts that have it."""
 
     note: ServiceNote
     hosts: tuple[str, ...]
     doubts: tuple[str, ...] = ()
-    """Why a host may have forged it; none: the daemon signed it."""
+    """Why a host may have forged it; empty: the daemon signed it."""
 
     @property
     def name(self) -> str:
@@ -80,8 +81,8 @@ class Found:
 
 
 def choose(told: Sequence[Told], known: Mapping[str, int]) -> tuple[tuple[Found, ...], list[str]]:
-    """For each service the note that counts, if it is newer than the database (`known`: service ->
-    the revision there), and sentences about ignored notes."""
+    """For each service, the note that counts if it is newer than the database, and sentences about
+    ignored notes. `known`: service -> its revision in the database."""
     found, ignored = [], []
     for name in sorted({each.note.deployment.name for each in told}):
         mine = [each for each in told if each.note.deployment.name == name]
@@ -105,8 +106,8 @@ def _found(best: Told, others: Sequence[Told]) -> Found:
 
 
 def misfit(note: ServiceNote) -> str:
-    """Why a daemon cannot have written a note; "": it is valid. The signature says who wrote it,
-    but a key may be stolen: nothing in it becomes a path or a command before this check."""
+    """Why a daemon cannot have written a note; "": it is valid. The signature shows the author, but
+    a key may be stolen. So no value in it becomes a path or a command before this check."""
     checks = (_of_service, _of_releases, _of_steps)
     return next(filter(None, (check(note) for check in checks)), "")
 

@@ -18,14 +18,13 @@ class Number:
 
     replicas: int
     told: str = ""
-    """Why it is not, or no longer, the number that the service was scaled to; "": the service was
-    not scaled."""
+    """The number and its reason, for people, if the service was scaled; "": it was not."""
 
 
 def number_for(new: int, live: int | None, scaled: int) -> Number:
-    """`new` and `live`: the numbers in the files of both releases, None: no release is live.
-    `scaled`: how many replicas are wanted now. A scaled number stays until a file changes its own
-    number."""
+    """The number of replicas of a new release. `new` and `live`: the numbers in the files of the
+    new and the live release; None: no release is live. `scaled`: how many replicas are wanted now.
+    A scaled number stays until a file changes its own number."""
     if live is None or scaled == live:
         return Number(new)
     if not scaled:
@@ -42,7 +41,7 @@ def in_file(run: Run | None) -> int | None:
 
 
 def resized(run: Run, replicas: int) -> Run:
-    """The run with so many replicas of its service."""
+    """The run, with `replicas` replicas of its service."""
     first = _service(run)
     if first is None:
         return run
@@ -55,7 +54,7 @@ def resized(run: Run, replicas: int) -> Run:
 
 
 def _needing(stage: Stage, old: Collection[str], names: Sequence[str]) -> Stage:
-    """A stage that needs the service needs all of its replicas."""
+    """The stage; if it needs the service, it needs all of the new replicas."""
     if old.isdisjoint(stage.needs):
         return stage
     needs = (*(name for name in stage.needs if name not in old), *names)

@@ -1,6 +1,5 @@
 """Before a deploy starts: surge or recreate, how long it takes, whether requests fail meanwhile,
-who holds the lock, and what is refused. Pure.
-"""
+who holds the lock, and what is refused. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +13,17 @@ from hostler.model.releases import Release, Strategy
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The request of a deploy."""
+    """A request to deploy a service."""
 
     service: str
     replicas: int
     startup: float
     strategy: Strategy | None = None
-    """None: the best one for which there is room."""
+    """None: the best strategy for which there is room."""
     is_direct: bool = False
-    """No gateway serves it."""
+    """Whether no gateway serves it."""
     gateway: str | None = None
-    """The host of the configured gateway."""
+    """The host of the configured gateway; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +31,15 @@ class Room:
     """The available capacity."""
 
     running: int
-    """Wanted replicas of the live release."""
+    """Number of wanted replicas of the live release."""
     free: int
-    """Replicas of the new release for which there is room now beside all running work."""
+    """Number of replicas of the new release for which there is room now beside all running work."""
     fits_slots: bool
-    """A new replica needs no more than an old one, on a host of the old ones."""
+    """Whether a new replica needs no more than an old one, on a host of the old ones."""
     last_start: float | None = None
-    """Seconds until the last release answered; None: unknown."""
+    """Seconds until the replicas of the last release answered; None: unknown."""
     is_stopped: bool = False
-    """The live release was stopped."""
+    """Whether the live release was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +49,12 @@ class Choice:
     strategy: Strategy
     surge: int
     gap: str
-    """The interruption and its length, for people; "": none."""
+    """The interruption of the service and its length, for people; "": none."""
 
 
 def choose(asked: Asked, room: Room) -> Choice:
-    """The strategy of a release. Raises InputError if the deploy is never possible, ConflictError
-    if there is no room now."""
+    """Choose the strategy of a release. Raises InputError if the deploy is never possible,
+    ConflictError if there is no room now."""
     check_direct(asked)
     if not room.running:
         return Choice(asked.strategy or Strategy.SURGE, 0, "")
@@ -115,8 +114,8 @@ def locked(service: str, number: int, by: str, seconds: float, state: str) -> st
 
 
 def expected(replicas: int, choice: Choice, room: Room) -> float | None:
-    """About how many seconds it takes: the starts follow each other, each as long as the last one.
-    None: unknown."""
+    """About how many seconds the deploy takes: the starts follow each other, each as long as the
+    last one. None: unknown."""
     if room.last_start is None:
         return None
     return math.ceil(replicas / max(1, choice.surge)) * room.last_start
@@ -131,7 +130,7 @@ def undoing(opened: Release) -> str:
 
 
 def summary(choice: Choice, room: Room) -> str:
-    """The way of the deploy, in one sentence."""
+    """How the deploy replaces the replicas, in one sentence."""
     if not room.running:
         when = "now" if room.is_stopped else "yet"
         return f"no replica of it runs {when}: it gets requests once all replicas answer"

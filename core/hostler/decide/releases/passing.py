@@ -33,7 +33,7 @@ class Released:
     heirs: dict[Key, tuple[Attempt, ...]] = field(default_factory=dict)
     """Replica that replaces others -> all earlier attempts, including its own."""
     leaving: dict[str, str] = field(default_factory=dict)
-    """Attempt -> why it is stopped."""
+    """Attempt of a replica that has to stop -> why."""
     at_gateway: set[str] = field(default_factory=set)
     """Attempts that the gateway may send requests to."""
     draining: set[str] = field(default_factory=set)
@@ -74,7 +74,8 @@ def pass_releases(index: Index) -> Released:
 
 
 def _may_be_old(seen: Seen) -> bool:
-    """The database was restored from a backup, and hosts may have newer notes about the service."""
+    """Whether the database was restored from a backup, and hosts may have newer notes about the
+    service."""
     snapshot = seen.index.snapshot
     if not snapshot.unsure:
         return False
@@ -97,7 +98,7 @@ def _take(released: Released, seen: Seen, made: Decision) -> None:
 
 
 def _at_gateway(seen: Seen) -> Iterator[str]:
-    """By the gateway's look; without one, all possible attempts."""
+    """The attempts that the gateway shows; without a look at the gateway, all possible attempts."""
     look = seen.state.gateway
     if look is not None:
         return iter(look.servers)
@@ -105,7 +106,8 @@ def _at_gateway(seen: Seen) -> Iterator[str]:
 
 
 def heirs_of(seen: Seen, ledger: Ledger) -> dict[Key, tuple[Attempt, ...]]:
-    """The slots whose GPUs each wanted slot starts with, if there are others than its own."""
+    """Wanted replica -> the attempts of all slots whose GPUs it may start with, if there are others
+    than its own."""
     if not ledger.chains:
         return {}
     keys = {slot: (run.run_id, stage.name) for slot, run, stage in seen.slots}
@@ -118,7 +120,7 @@ def heirs_of(seen: Seen, ledger: Ledger) -> dict[Key, tuple[Attempt, ...]]:
 
 
 def _over(seen: Seen) -> Iterator[EndRun]:
-    """Runs of releases that are over, once no host has anything of them."""
+    """End the runs of releases that are over, once no attempt of them is open."""
     for release in seen.state.releases:
         run = seen.runs.get(release.number)
         if run is None or seen.index.progress[run.run_id].live:
@@ -131,7 +133,8 @@ def _over(seen: Seen) -> Iterator[EndRun]:
 
 
 def _hold(released: Released, seen: Seen, effects: Effects | None, reason: str) -> None:
-    """While the daemon stores a step nothing starts: the step may change the wanted slots."""
+    """Hold back all replicas that are not wanted. While the daemon stores a step, no replica
+    starts: the step may change the wanted slots."""
     wanted = effects.slots if effects is not None else frozenset()
     why = reason or _not_wanted(seen.state.deployment)
     for slot, run, stage in seen.slots:

@@ -1,5 +1,5 @@
 """When a release moves to its next step, fails or is undone, and why: a table of rules, the first
-match wins. At most one step at a time: what it allows is only done once it is stored.
+match wins. At most one step at a time: its effects begin only once it is stored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BEFORE_LIVE = (
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A step to store, or else what the stored steps allow, and what the release waits for. Never
+    """A step to store; or the effects that the stored steps allow, and why the release waits. Never
     both: the two could contradict each other."""
 
     step: NewStep | None
@@ -34,7 +34,7 @@ class Decision:
     reason: str = ""
     """Why an open release does not progress now; "" if it does, or if there is none."""
     wake_at: float | None = None
-    """When time alone changes the decision."""
+    """The time at which the decision changes without any event; None: never."""
 
 
 _ROUTING = "the gateway is being changed"
@@ -45,7 +45,7 @@ Verdict = NewStep | str
 
 
 class Rule(NamedTuple):
-    """If `when`, then `then`; `why` in one sentence."""
+    """If `when` is true, `then` gives the verdict; `why` explains the rule in one sentence."""
 
     why: str
     when: Callable[[Case], bool]
@@ -53,7 +53,7 @@ class Rule(NamedTuple):
 
 
 def decide(situation: Situation) -> Decision:
-    """What to do about one service now. Pure: the same situation gives the same decision."""
+    """Decide on one service now. Pure: the same situation gives the same decision."""
     case = Case(situation)
     verdict = rule_for(case).then(case)
     if isinstance(verdict, NewStep):
@@ -67,7 +67,7 @@ def rule_for(case: Case) -> Rule:
 
 
 def _wake_at(case: Case) -> float | None:
-    """The time of the next deadline."""
+    """The time of the next deadline; None: there is none."""
     situation = case.situation
     moments = [
         max(case.drained_at(replica.slot), seen_at) + situation.drain_of(replica.slot.release)
@@ -108,8 +108,8 @@ def _are_serving(case: Case, slots: Iterable[Slot]) -> bool:
 
 
 def _is_gone(case: Case, slots: tuple[Slot, ...]) -> bool:
-    """None of the slots is wanted; replicas are left only on silent hosts, and get no requests:
-    they are stopped when these hosts answer."""
+    """Whether none of the slots is wanted, and replicas are left only on silent hosts, without
+    requests: they are stopped when these hosts answer."""
     if any(slot in case.ledger.wanted for slot in slots):
         return False
     left = [case.present[slot] for slot in slots if slot in case.present]
@@ -127,7 +127,7 @@ def _is_restored(case: Case) -> bool:
 
 
 def _is_back(case: Case, slot: Slot) -> bool:
-    """It answers, or waits for a free GPU like other stages: it has no GPU to take over."""
+    """Whether it answers, or waits for a free GPU like other stages: no GPU is kept for it."""
     if slot not in case.ledger.wanted:
         return False
     waits = slot not in case.present and slot not in case.situation.waits
@@ -285,7 +285,7 @@ def _restored(case: Case) -> Verdict:
 
 
 def _undone(case: Case, said: str) -> Verdict:
-    """With the reason, for readers who see only its end."""
+    """The step that ends a failed release, with the reason for readers who see only that step."""
     steps = reversed(case.situation.steps)
     why = next((step.reason for step in steps if step.state is ReleaseState.FAILED), "")
     return _step(case, ReleaseState.RESTORED, f"{said}; {why}" if why else said)
@@ -298,7 +298,7 @@ def _is_untouched(case: Case) -> bool:
 
 
 def _gives_up(case: Case) -> bool:
-    """Before any change, no answer of a silent gateway is needed."""
+    """Whether it fails before any change, so that no answer of a silent gateway is needed."""
     is_silent = case.situation.is_silent and _is_open(case)
     return is_silent and case.state is ReleaseState.DELIVERING and bool(case.situation.trouble)
 

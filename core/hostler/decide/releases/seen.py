@@ -1,6 +1,5 @@
-"""The situation of one service, taken from a snapshot: which replicas answer, fail three times
-in a row, or wait, and the words for their trouble.
-"""
+"""The situation of one service, taken from a snapshot: which replicas answer, fail three times in a
+row, or wait, and the words for their trouble."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from hostler.model.services import Service
 _SILENT = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
 _LOST = (StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED)
 _MOST_SAID = 200
-"""Most characters of a host's text about its check."""
+"""Longest text of a host about its check, in characters."""
 
 
 class Seen:
@@ -40,7 +39,7 @@ class Seen:
         self._tries: list[tuple[Slot, list[Attempt]]] = list(self._tried())
 
     def situation(self) -> Situation:
-        """The situation for the rules."""
+        """Return the situation for the rules."""
         state, snapshot, services = self.state, self.index.snapshot, self._services()
         return Situation(
             now=snapshot.now,
@@ -104,7 +103,8 @@ class Seen:
         )
 
     def _look(self, attempt: Attempt) -> Look | None:
-        """The look of its host; a look from before its launch proves nothing about it."""
+        """The fresh look of its host; None: there is none, or it is from before the launch and
+        proves nothing."""
         look = self.index.fresh.get(attempt.host)
         if look is None or attempt.launched_at is None:
             return look
@@ -114,7 +114,7 @@ class Seen:
         return look.health.get(attempt.attempt_id) if look is not None else None
 
     def _waits(self) -> Mapping[Slot, float]:
-        """Since its first launch, or since its last answer."""
+        """Slot -> the time of its first launch, or of its last answer."""
         return {
             slot: at for slot, tries in self._tries if (at := self._waits_since(tries)) is not None
         }
@@ -134,7 +134,8 @@ class Seen:
         return since
 
     def _answered_until(self, attempt: Attempt) -> float:
-        """By the host's own clock, if the host says since when it fails."""
+        """When it last answered; by the host's own clock, if the host reports since when it
+        fails."""
         snapshot, look = self.index.snapshot, self._look(attempt)
         health = self._health(attempt, look)
         if look is None or health is None or health.ok or look.up is None:
@@ -150,7 +151,7 @@ class Seen:
         }
 
     def _verified(self) -> Mapping[int, frozenset[str]]:
-        """The hosts that need not pull the image."""
+        """Release -> the hosts that need not pull its image."""
         found = dict(self.state.verified)
         for release in self.state.releases:
             stage, run = self._stage(release), self.runs.get(release.number)
@@ -160,8 +161,9 @@ class Seen:
         return found
 
     def _with_image(self, run: Run, stage: Stage) -> frozenset[str]:
-        """A process needs no image; the daemon copies an image that was built, or that it keeps.
-        Else the hosts that reported the image, or on which a replica of that image answers."""
+        """The hosts that need not pull a stage's image. These are all hosts for a process, and for
+        an image that was built or that the daemon keeps, because the daemon copies it. Otherwise
+        these are the hosts that reported the image, or on which a replica of that image answers."""
         snapshot, progress = self.index.snapshot, self.index.progress[run.run_id]
         is_brought = image_build(progress, stage) is not None or stage.image in snapshot.images
         if is_brought or not traits_of(stage.runtime).has_engine:
@@ -177,7 +179,8 @@ class Seen:
                 yield from (a.host for a in tries if a.phase.is_at_work and is_ready(a))
 
     def _stage(self, release: Release | None) -> Stage | None:
-        """The stage of its service; all replicas are identical."""
+        """The first replica's stage; all replicas are identical. None: the run is unknown or has no
+        service."""
         run = self.runs.get(release.number) if release is not None else None
         return next((s for s in run.stages if s.service is not None), None) if run else None
 

@@ -1,6 +1,7 @@
 """While one release replaces another: which old replica is drained next, how many must answer
-meanwhile, and which drain is cancelled. The same both ways: a failed release is undone as it was
-done.
+meanwhile, and which drain is cancelled.
+
+The rules are the same in both directions: a failed release is undone in the same way.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from hostler.model.releases import Slot, Strategy
 
 
 def next_drain(case: Case) -> tuple[Slot, Slot | None] | None:
-    """The next slot to drain of the release that has to end, with its successor. None: none is
-    left, or the others have to answer first."""
+    """The next slot to drain of the release that has to end, and its successor. None: no slot is
+    left, or others have to answer first."""
     for slot in _in_order(case):
         if may_drain(case, slot):
             return slot, _successor(case, slot)
@@ -22,8 +23,8 @@ def next_drain(case: Case) -> tuple[Slot, Slot | None] | None:
 
 
 def _in_order(case: Case) -> Iterator[Slot]:
-    """Replicas that do not answer are drained first; those on an unreachable host last, because
-    nothing can replace them before the host answers."""
+    """The slots to drain, in order. Replicas that do not answer come first; those on an unreachable
+    host last, because nothing can replace them before the host answers."""
     left = [slot for slot in case.source if slot in case.ledger.wanted]
     yield from sorted(
         left, key=lambda slot: (_is_silent(case, slot), slot in case.serving, slot.index)
@@ -36,7 +37,7 @@ def _is_silent(case: Case, slot: Slot) -> bool:
 
 
 def may_drain(case: Case, slot: Slot) -> bool:
-    """Whether enough others answer, or none is required."""
+    """Whether a slot may be drained: enough others answer, or none is required."""
     if slot not in case.serving and not _is_about_to_serve(case, slot):
         return True
     if any(other not in case.serving and _is_about_to_serve(case, other) for other in case.target):
@@ -53,7 +54,7 @@ def _is_about_to_serve(case: Case, slot: Slot) -> bool:
 
 
 def _least(case: Case) -> int:
-    """So many replicas have to answer when one is drained: with `recreate` one less than in the
+    """How many replicas have to answer besides a drained one: with `recreate`, one less than in the
     end. Replicas past their deadline do not count, but at least one has to answer."""
     wanted = len(case.target) - sum(1 for _ in case.overdue(case.target))
     if case.opened.strategy is Strategy.RECREATE:
@@ -62,7 +63,7 @@ def _least(case: Case) -> int:
 
 
 def _may_leave_a_gap(case: Case, slot: Slot) -> bool:
-    """Its successor starts in its slot, on the same host, where its image was verified."""
+    """Whether its successor starts in its slot, on the same host, where its image was verified."""
     replica, successor = case.present.get(slot), _successor(case, slot)
     if not case.is_single or replica is None or successor is None:
         return False
@@ -70,8 +71,8 @@ def _may_leave_a_gap(case: Case, slot: Slot) -> bool:
 
 
 def _successor(case: Case, slot: Slot) -> Slot | None:
-    """The slot whose GPUs it had before; with `recreate` the slot with its number; else the first
-    slot that is not wanted yet. None: all are wanted."""
+    """The slot that replaces a drained one: the slot whose GPUs it had before; with `recreate` the
+    slot with its number; else the first slot that is not wanted yet. None: all are wanted."""
     left = [other for other in case.target if other not in case.ledger.wanted]
     before = [other for other in case.ledger.chains.get(slot, ()) if other in left]
     alike = [other for other in left if other.index == slot.index]
@@ -88,7 +89,7 @@ def next_to_keep(case: Case) -> Slot | None:
 
 
 def _without_others(case: Case) -> Iterator[Slot]:
-    """No other replica answers, and this one is healthy."""
+    """Drained slots whose replica is healthy, if no other replica answers."""
     if case.serving or case.is_single:
         return
     for slot in case.old:
@@ -98,8 +99,8 @@ def _without_others(case: Case) -> Iterator[Slot]:
 
 
 def _back(case: Case) -> Iterator[Slot]:
-    """Slots of a release that takes over again: all that still run, and others while there is
-    room."""
+    """Slots of the release that takes over again: all whose replica still runs, and others while
+    there is room."""
     away = [slot for slot in case.old if slot not in case.ledger.wanted]
     yield from (slot for slot in away if slot in case.present)
     taken = {before for slot in case.new for before in _gpus_of(case, slot)}
@@ -109,5 +110,5 @@ def _back(case: Case) -> Iterator[Slot]:
 
 
 def _gpus_of(case: Case, slot: Slot) -> tuple[Slot, ...]:
-    """Slots that get their GPUs back when this one is drained."""
+    """Slots that get their GPUs back when this slot is drained."""
     return case.ledger.chains.get(slot, ()) if slot in case.ledger.wanted else ()

@@ -25,8 +25,8 @@ class Replica:
     is_heard: bool
     """Its host has a fresh look."""
     is_silent: bool = False
-    """The daemon asked its host, and the host does not answer. After a start of the daemon a host
-    may be neither."""
+    """The daemon asked its host, and the host does not answer. Shortly after the daemon's start,
+    both `is_heard` and `is_silent` may be false."""
     said: str = ""
     """The problem that its last check found."""
 
@@ -46,13 +46,14 @@ class Situation:
     replicas: tuple[Replica, ...] = ()
     """The replicas of all releases of the service."""
     gateway: GatewayLook | None = None
-    """A fresh look; None: the gateway is silent, or there is none."""
+    """A fresh look at the gateway; None: the gateway is silent, or there is none."""
     was_unheard: bool = False
-    """The gateway has not answered; if false, the daemon is about to ask or start it."""
+    """Whether the gateway has not answered the daemon. If false, the daemon is about to ask or
+    start it."""
     is_direct: bool = False
-    """The service has no gateway: clients reach its one replica directly."""
+    """Whether the service has no gateway: clients reach its one replica directly."""
     is_routing: bool = False
-    """The daemon is changing the gateway, or its look is not newer than the last change."""
+    """Whether the daemon is changing the gateway, or has no look since its last change."""
     unreached: Mapping[str, str] = field(default_factory=dict)
     """Host -> why the gateway does not reach its replicas."""
     verified: Mapping[int, frozenset[str]] = field(default_factory=dict)
@@ -77,11 +78,13 @@ class Situation:
     """Steps up to this number were written by an earlier daemon, with a clock of its own."""
 
     def startup_of(self, release: int) -> float:
-        """Ten minutes if its run is no longer known."""
+        """Seconds in which replicas of a release have to answer: ten minutes if its run is no
+        longer known."""
         return self.startups.get(release, 600.0)
 
     def drain_of(self, release: int) -> float:
-        """Half a minute if its run is no longer known."""
+        """Seconds after which sessions of drained replicas are closed: thirty if its run is no
+        longer known."""
         return self.drains.get(release, 30.0)
 
     def time_of(self, step: Step) -> float:
@@ -90,5 +93,5 @@ class Situation:
 
     @property
     def is_silent(self) -> bool:
-        """The gateway does not answer."""
+        """Whether the gateway does not answer."""
         return self.gateway is None and not self.is_direct

@@ -35,7 +35,7 @@ def _slot_waits(case: Case, slot: Slot) -> str:
 
 
 def leftover_waits(case: Case, host: str, slot: Slot) -> str:
-    """Which end of an unwanted replica the release waits for."""
+    """Words for the unwanted replica whose end the release waits for."""
     named = f"replica {slot.index} of release {slot.release} on {host}"
     if slot in case.ledger.wanted:
         return f"{named} serves until enough other replicas do"
