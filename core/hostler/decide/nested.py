@@ -98,7 +98,7 @@ def _nested(parent: Stage, asked: Stage, hosts: Collection[str], workdir: str | 
 
 
 def _own(parent: Stage) -> dict[str, str]:
-    """The parent's variables, except those that Slurm's job sets."""
+    """The parent's variables, except those of its Slurm job (SLURM_*)."""
     return {name: value for name, value in parent.env.items() if not name.startswith("SLURM_")}
 
 

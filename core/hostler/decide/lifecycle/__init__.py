@@ -53,8 +53,8 @@ class Lifecycle(Protocol):
     def has_workload(self) -> bool:
         """Whether a container or process on its host does the work: it is started by claim, create,
         bind and start, observed there, and stopped there. Otherwise the daemon itself does the work
-        (daemon/inline.py): to start or resume the attempt is to do the work, and to stop it is to
-        break off."""
+        (daemon/inline.py): at a start, and again when it resumes the attempt. At a stop it breaks
+        the work off."""
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages that this one in the file stands for: itself, or identical parts (replicas,
@@ -88,7 +88,7 @@ class Lifecycle(Protocol):
         """Whether the stages that need this one may start."""
 
     def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
-        """Whether a stage gets another attempt after its last one, which has failed for good."""
+        """Whether a stage gets another attempt after its last one, which is final and failed."""
 
     def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
         """When the next attempt may start at the earliest; None: at once. `ended_at`: when the last
