@@ -27,7 +27,7 @@ _AGENT_LOCK = "serve-"
 
 
 class Found:
-    """Things of one kind."""
+    """Things of one kind that are removed, or would be: their number, bytes and names."""
 
     def __init__(self, what: str) -> None:
         self.what = what

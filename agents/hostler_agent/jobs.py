@@ -332,7 +332,7 @@ class Jobs:
         return self.inspect(attempt) or job.workload(False, self._boot_id)
 
     def sweep(self, alive: Collection[str]) -> None:
-        """Remove leftover folders of attempts that are not in `alive`."""
+        """Remove leftover request folders of attempts that are not in `alive`."""
         nested.sweep(self._folders, alive)
 
     def remove(self, attempt: str) -> None:

@@ -111,8 +111,8 @@ def _open_to_all(folder: int) -> None:
 
 
 def _check_mode(folder: int, path: str, others: int) -> None:
-    """Raise Unusable if users could remove files of others. A folder with any bit of `others` must
-    be sticky; one with all of them must be open to all users."""
+    """Raise Unusable if users could remove files of others: a folder whose mode has a bit of the
+    mask `others` must be sticky. With the mask 0o7777, it must also be open to all users."""
     mode = os.fstat(folder).st_mode
     if mode & others and not mode & stat.S_ISVTX:
         wrong = True

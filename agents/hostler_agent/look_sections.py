@@ -14,7 +14,7 @@ from hostler_agent.json_values import Outgoing
 
 
 class GpuName(NamedTuple):
-    """Properties of a GPU that never change."""
+    """Properties of a GPU that rarely change."""
 
     uuid: str
     number: int

@@ -46,7 +46,7 @@ _SWEEP_EVERY = 60.0
 _MAX_NAME = 255
 """Longest name of a container or image in a look, in characters."""
 _FEWEST = 32
-"""Processes that are shown for each GPU at least, however many GPUs there are."""
+"""The limit of processes shown for one GPU is at least this, however many GPUs there are."""
 _STUCK_STEP = 10
 _PROCESSES_SIZE = budget.PROCESSES.size
 

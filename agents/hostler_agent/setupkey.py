@@ -140,8 +140,8 @@ def installs_folder(text: str) -> bool:
 
 
 def words(text: str) -> List[str]:
-    """The words of a shell text, without the operators between commands. Not by `shlex`, whose time
-    grows with the square of a word's length."""
+    """The words of a shell text, without the operators between commands. The time of `shlex` grows
+    with the square of a word's length, so a longer text is split at spaces only."""
     if len(text) > _MOST_TEXT:
         return [word.strip("();&|") for word in text.split()]
     try:

@@ -36,7 +36,7 @@ _UNSEEN = "who uses the GPUs cannot be seen: %s"
 
 
 class Verbs:
-    """Finds the function of a request by its name."""
+    """Finds the function of a request by the key that names it."""
 
     def __init__(
         self,

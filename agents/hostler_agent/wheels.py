@@ -97,8 +97,8 @@ def _markers(machine: str) -> Dict[str, str]:
 
 def place(folders: Folders, payload: Message) -> Outgoing:
     """Put cached wheels into the folder of a job that has not started. The answer says whether the
-    job has all packages. With "only_if_ready" no wheels are placed unless its environment is
-    complete. Raises Refusal, OSError."""
+    job has all packages. With "only_if_ready" no wheels are placed, and the answer says whether its
+    environment is complete. Raises Refusal, OSError."""
     attempt = check_attempt(payload.get("attempt_id"))
     job = journal.load(folders.job(attempt))
     if job is None:

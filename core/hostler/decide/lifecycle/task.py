@@ -1,5 +1,5 @@
 """A task: whether it is tried again, the pause between tries (doubled, up to 10 minutes), and after
-how many faults of hosts it fails for good.
+how many faults of hosts it fails finally.
 """
 
 from __future__ import annotations
