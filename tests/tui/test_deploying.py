@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from hostler.base.errors import NotFoundError
 from hostler_tui.app import HostlerApp
 from hostler_tui.deploy.screen import DeployScreen
 from hostler_tui.widgets.form import Form
@@ -38,7 +39,10 @@ async def _form(pilot: Pilot[int], *keys: str) -> None:
 
 async def _live(pilot: Pilot[int], lab: SimServed, number: int) -> None:
     def is_live() -> bool:
-        releases = lab.client().releases("web")
+        try:
+            releases = lab.client().releases("web")
+        except NotFoundError:
+            return False  # the screen has not sent the first one yet
         return (releases[0].number, releases[0].state) == (number, "live")
 
     await until(pilot, is_live, f"release {number} is not live", SLOW)

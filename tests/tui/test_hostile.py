@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -85,7 +86,7 @@ SMALL: tuple[tuple[bytes, ...], ...] = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_no_text_from_outside_steers_the_terminal(tmp_path: Path) -> None:
     ends = threading.Event()
     with sim_served(tmp_path) as lab:
@@ -124,8 +125,17 @@ def _walk(
                 _press(terminal, key)
         terminal.send(b"q")
         terminal.wait_for(b"again to leave")
+        return terminal.output, _left(terminal)
+
+
+def _left(terminal: Terminal) -> int:
+    """The exit code. The second `q` counts for a few seconds only, which may have passed where the
+    screen has little of the processor."""
+    for _ in range(10):
         terminal.send(b"q")
-        return terminal.output, terminal.wait_end()
+        with contextlib.suppress(AssertionError):
+            return terminal.wait_end(6.0)
+    return terminal.wait_end()
 
 
 def _press(terminal: Terminal, key: bytes) -> None:
