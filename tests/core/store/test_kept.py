@@ -117,6 +117,8 @@ async def test_a_kept_run_is_not_removed(store: Store) -> None:
     await store.keep_run(Keep("raaaaaa", "bo", 130.0, 500.0))
     with pytest.raises(ConflictError):
         await store.delete_run("raaaaaa", now=499.0)
+    with pytest.raises(ConflictError):
+        await store.delete_run("raaaaaa")  # at no time that is known
     await store.delete_run("raaaaaa", now=500.0)
     assert await store.keeps() == {}
 

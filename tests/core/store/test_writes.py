@@ -15,6 +15,7 @@ from hostler.model.pipelines import Cause
 from hostler.model.records import Acknowledged, AuditFilter, Drain, Keep, SubmissionKey
 from hostler.model.runs import Outcome, Phase, Source
 from hostler.model.service_wishes import ServiceWish, WishChange
+from hostler.model.services import HealthCheck, Service
 from hostler.store.database import Store
 from hostler.store.writes import SubmittedBefore
 from tests.support.values.stored import attempt, event, put_attempt, run, stage
@@ -402,7 +403,8 @@ async def test_every_part_of_an_attempt_comes_back(store: Store) -> None:
 
 
 async def test_what_is_wanted_of_a_service_is_stored_and_told(store: Store) -> None:
-    await store.create_run(run(), "", [])
+    serve = stage("serve.0", base="serve", kind="service", service=Service(HealthCheck("/")))
+    await store.create_run(run(stages=(serve,)), "", [])
     wish = WishChange(replicas=3)
     assert await store.wish_service("raaaaaa", "serve", wish, event("service.scaled")) == {
         "services": {"serve": ServiceWish(replicas=3)}
@@ -411,7 +413,9 @@ async def test_what_is_wanted_of_a_service_is_stored_and_told(store: Store) -> N
         "raaaaaa", "serve", WishChange(stopped="by ana"), event("service.scaled")
     )
     assert more == {"services": {"serve": ServiceWish(replicas=3, stopped="by ana")}}
-    assert (await store.get_run("raaaaaa")).services == more["services"]
+    found = await store.get_run("raaaaaa")
+    assert found.services == more["services"]
+    assert [each.name for each in found.stages] == ["serve.0", "serve.1", "serve.2"]
     assert await kinds(store) == ["service.scaled"] * 2
     await store.end_run("raaaaaa", Outcome.CANCELLED, 120.0)
     with pytest.raises(ConflictError, match="raaaaaa has ended: its services cannot be changed"):
