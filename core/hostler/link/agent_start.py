@@ -106,11 +106,15 @@ class Started:
     docker_socket: str | None = None
 
     async def begin(self, mode: Outgoing) -> None:
-        """Write the mode line. If the agent has ended already, or the connection, what is read next
-        says why."""
+        """Write the mode line."""
         socket = {} if self.docker_socket is None else {"docker_socket": self.docker_socket}
+        await self.say(to_line({**mode, **socket}))
+
+    async def say(self, data: bytes) -> None:
+        """Send this. If the agent has ended already, or the connection, what is read next says
+        why."""
         with contextlib.suppress(Unreachable):
-            await self.stream.write(to_line({**mode, **socket}))
+            await self.stream.write(data)
 
 
 async def start_agent(
@@ -162,7 +166,7 @@ async def _bootstrap(host: str, program: AgentProgram, started: Started, last: b
     answer = await _first_word(host, started)
     if answer.get("agent") == "need":
         data = program.data
-        await started.stream.write(b"%d\n" % len(data) + data)
+        await started.say(b"%d\n" % len(data) + data)
         answer = await _first_word(host, started)
     word = answer.get("agent")
     if word == "ready":

@@ -168,9 +168,13 @@ class Gone:
 
     complaint = "killed"
 
+    def __init__(self, said: bytes = b"") -> None:
+        self.said = said
+
     async def read(self, limit: int = 65536) -> bytes:
-        """Its end."""
-        return b""
+        """What it said, then its end."""
+        said, self.said = self.said, b""
+        return said
 
     async def write(self, data: bytes) -> None:
         """Nobody reads it."""
@@ -185,3 +189,14 @@ async def test_an_agent_that_ends_before_it_reads_anything_says_why(program: Age
     await started.begin({"mode": "serve"})
     with pytest.raises(AgentError, match="ended before it was ready: killed"):
         await read_hello("gpu1", started, program)
+
+
+async def test_a_bootstrap_that_ends_while_the_agent_is_sent_says_why(
+    program: AgentProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def exec_agent(self: LocalDoor, command: str) -> Gone:
+        return Gone(b'{"agent":"need"}\n')
+
+    monkeypatch.setattr(LocalDoor, "exec_agent", exec_agent)
+    with pytest.raises(AgentError, match="ended before it was ready: killed"):
+        await start_agent(LocalDoor("gpu1"), program)
