@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import ConflictError
+from hostler.model.jobs import Claim, Claimed
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.runs import Outcome, Run
 from hostler.sim.lab import SimLab
+from hostler.sim.link import SimLink
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
@@ -147,9 +149,22 @@ async def test_kills_and_reboots_together_end_every_run(tmp_path: Path) -> None:
         check_fair(lab)
 
 
-async def test_two_daemons_that_race_for_one_lab_share_no_gpu(tmp_path: Path) -> None:
+async def test_two_daemons_that_race_for_one_lab_share_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab = small_lab(2, gpus=2)
     first, second = SimDaemon(lab, tmp_path / "one"), SimDaemon(lab, tmp_path / "two")
+    met, waiting, real = asyncio.Barrier(2), set[str](), SimLink.claim
+
+    async def claim(link: SimLink, wanted: Claim) -> Claimed:
+        """The first claim of each is held until the other has planned, too: all GPUs are free then,
+        and each wants the same one."""
+        if link._daemon_id not in waiting:
+            waiting.add(link._daemon_id)
+            await met.wait()
+        return await real(link, wanted)
+
+    monkeypatch.setattr(SimLink, "claim", claim)
     async with first, second:
         assert first.daemon.context.daemon_id != second.daemon.context.daemon_id
         runs = []
@@ -166,5 +181,4 @@ async def test_two_daemons_that_race_for_one_lab_share_no_gpu(tmp_path: Path) ->
             refused += len(run.attempts) - 1
         await first.clean()
         assert lab.referee.violations == []
-        # They did get into each other's way, or this shows nothing.
         assert refused > 0
