@@ -22,7 +22,7 @@ _TAIL = 10_240
 """Bytes that a tar is padded to."""
 _MOST_NAMES = 20
 NOT_READ = "some file names cannot be shown exactly, so their files cannot be read"
-"""U+FFFD replaces bytes that are not UTF-8. If two names then look alike, neither file is found."""
+"""Bytes that are not UTF-8 are shown as U+FFFD. Two names that are then equal name no file."""
 UNFIT = "some files have too long names, or are in too many nested folders, to be copied"
 
 

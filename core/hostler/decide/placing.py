@@ -39,8 +39,8 @@ class Placing:
 
     capacities: dict[str, HostCapacity]
     requests: dict[tuple[str, str], Request] = field(default_factory=dict)
-    """The request of every stage that was checked. If the stage has alternatives, this is the
-    alternative with which it starts; if it waits, the one that its reason explains."""
+    """The request of every stage that was checked. Of a stage with alternatives, this is
+    the alternative with which it starts, or, if it waits, the alternative that its reason names."""
     alternatives: dict[tuple[str, str], tuple[Request, ...]] = field(default_factory=dict)
     """All alternatives, for stages that have some."""
     starts: list[Start] = field(default_factory=list)

@@ -147,7 +147,7 @@ async def read_hello(host: str, started: Started, program: AgentProgram) -> Hell
     """The agent's first line after the mode line. Raises AgentError."""
     try:
         line = await started.reader.line(_MAX_HELLO)
-        if line is None or started.reader.is_cut:
+        if line is None:
             raise _ended(host, started.stream)
         message = parse_object(line)
         if "error" in message:

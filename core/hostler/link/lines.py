@@ -31,12 +31,10 @@ class LineReader:
         self._buffer = bytearray()
         self._searched = 0
         self._at_end = False
-        self.is_cut = False
-        """The stream ended in the line that was read last: whoever wrote it has ended, or lost its
-        connection."""
 
     async def line(self, cap: int = MAX_LINE) -> bytes | None:
-        """The next line without its newline; None at the end. Raises Hostile above `cap` bytes."""
+        """The next line without its newline; None at the end, also if the stream ends in the middle
+        of a line. Raises Hostile above `cap` bytes."""
         while True:
             end = self._buffer.find(b"\n", self._searched)
             if end >= 0:
@@ -50,7 +48,7 @@ class LineReader:
             if self._searched > cap:
                 raise Hostile(f"a line of more than {cap} bytes")
             if not await self._fill():
-                return self._rest()
+                return None
 
     async def exactly(self, count: int) -> bytes:
         """So many bytes. Raises CutShort when the stream ends before."""
@@ -72,15 +70,6 @@ class LineReader:
             return False
         self._buffer += data
         return True
-
-    def _rest(self) -> bytes | None:
-        if not self._buffer:
-            return None
-        self.is_cut = True
-        line = bytes(self._buffer)
-        self._buffer.clear()
-        self._searched = 0
-        return line
 
 
 def parse_object(line: bytes) -> Message:

@@ -153,7 +153,7 @@ class AgentSession:
         try:
             while True:
                 line = await self._started.reader.line()
-                if line is None or self._started.reader.is_cut:
+                if line is None:
                     self._end(EndKind.DIED, self._last_words())
                     return
                 self._heard = self._now()

@@ -79,7 +79,7 @@ class UseMethods:
         return await self._readers.run(lambda db: has_run_of(db, digest, uid))
 
     async def ended_before(self, before: float) -> list[str]:
-        """Ids of the runs that ended before a time; the one that ended first comes first."""
+        """Ids of the runs that ended before a time; in the order of their ends."""
         return await self._readers.run(lambda db: ended_before(db, before))
 
 
@@ -92,7 +92,7 @@ def has_run_of(connection: sqlite3.Connection, digest: str, uid: int) -> bool:
 
 
 def ended_before(connection: sqlite3.Connection, before: float) -> list[str]:
-    """Ids of the runs that ended before a time; the one that ended first comes first."""
+    """Ids of the runs that ended before a time; in the order of their ends."""
     rows = connection.execute(
         "SELECT run_id FROM runs WHERE finished_at < ? ORDER BY finished_at", (before,)
     )
@@ -128,8 +128,8 @@ def run_uses(
     connection: sqlite3.Connection, now: float, logs: Collection[str], blobs: Collection[str]
 ) -> list[RunUse]:
     """The runs with these ids, and the runs that need one of these blobs, with the blobs that they
-    need; log sizes are not set here. Of the runs of one snapshot, only the one that needs it
-    longest."""
+    need; log sizes are not set here. If several runs need a snapshot, only the run that needs it
+    longest is returned."""
     kept = {run_id for run_id, keep in read_keeps(connection).items() if keep.holds(now)}
     outputs: defaultdict[int, list[str]] = defaultdict(list)
     for number, digest in connection.execute(_OUTPUTS, (_json(blobs),)):
