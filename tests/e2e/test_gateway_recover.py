@@ -47,5 +47,6 @@ def test_services_come_back_with_their_releases_and_no_request_fails(
         assert _live(desk) == 3
     assert load.failed == []
     assert load.answers > 50
+    wait_until(lambda: len(desk.services()) == 1, "the releases before have ended")
     (service,) = desk.ok("services", "--json").json["services"]
     assert (service["ready"], service["restarts"]) == (2, 0)

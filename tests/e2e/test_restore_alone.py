@@ -62,6 +62,7 @@ def test_a_restored_daemon_goes_on_and_the_old_one_is_refused(
     assert "hostler daemon stop" in refused.err
     assert "no longer starts or stops anything" in alone.ok("daemon", "status").out
 
+    wait_until(lambda: other.standing()["unmerged"] == [], "its host is merged")
     other.until(later, lambda r: stage(r, "a")["status"] == "running")
     for flag in (older, newer):
         flag.write_text("")
