@@ -208,9 +208,12 @@ class Deploys:
         return [str(change) for change in changes(*versions)]
 
     async def releases(self, name: str) -> list[Release]:
-        """The releases of a service, the newest first. Raises NotFoundError."""
+        """The releases of a service, the newest first, as plans see them: the next deploy builds on
+        that, so a user who waits for a release must not see a later state. Raises NotFoundError."""
         self._state(name)
-        return await releases_of(self._context).releases(name)
+        stored = await releases_of(self._context).releases(name)
+        planned = {release.number: release for release in self._state(name).releases}
+        return [planned.get(release.number, release) for release in stored]
 
     def view(self, release: Release) -> ReleaseView:
         """A release as an object of the API; an open one with what it waits for."""
@@ -381,7 +384,7 @@ class Deploys:
         return who if there is None else Caller(there.uid, there.owner)
 
     async def _release(self, service: str, run: Run) -> Release:
-        found = await releases_of(self._context).releases(service)
+        found = await self.releases(service)
         return next(release for release in found if release.run_id == run.run_id)
 
 

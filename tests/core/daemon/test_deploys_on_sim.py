@@ -11,7 +11,9 @@ from unittest.mock import patch
 import pytest
 
 from hostler.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
+from hostler.daemon.context import Context
 from hostler.daemon.deploys import Deploys, Wanted, deploys_of
+from hostler.daemon.releases import releases_of
 from hostler.daemon.service_wishes import ServiceWishes
 from hostler.daemon.services import list_stopped
 from hostler.daemon.submit import Submission
@@ -96,6 +98,26 @@ async def test_a_daemon_with_a_newer_generation_opens_no_release(tmp_path: Path)
             with pytest.raises(ConflictError, match="a newer generation of this daemon"):
                 await call
         assert [release.number for release in await lab.deploys.releases("digits")] == [1]
+
+
+async def test_a_release_is_said_to_be_live_once_the_next_deploy_may_replace_it(
+    tmp_path: Path,
+) -> None:
+    said: list[ReleaseState] = []
+
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        lab = Lab(daemon)
+
+        async def noted(context: Context, name: str) -> None:
+            (stored,) = await releases_of(context).releases(name)
+            if stored.state is ReleaseState.LIVE:
+                said.extend(release.state for release in await lab.deploys.releases(name))
+
+        await lab.deploy(submission(1))
+        with patch("hostler.daemon.releases.note_service", noted):
+            await lab.until(1, ReleaseState.LIVE)
+    assert ReleaseState.LIVE not in said
+    assert said
 
 
 async def test_what_a_deploy_would_do_is_found_out_beside_the_daemons_work(tmp_path: Path) -> None:
