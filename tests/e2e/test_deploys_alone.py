@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.machines.desk import Desk
+from tests.support.machines.desk import Desk, wait_until
 
 SERVICE = """
 name = "web"
@@ -33,6 +33,7 @@ def near(shared_alone: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 
 def _answer(near: Desk) -> str:
+    wait_until(lambda: len(near.services()) == 1, "the release before has ended")
     (shown,) = near.ok("services", "--json").json["services"]
     port = shown["replicas"][0]["port"]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/who.txt", timeout=10) as answer:

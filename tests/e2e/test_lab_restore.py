@@ -89,7 +89,7 @@ def test_an_older_backup_is_restored_beside_running_work(
     wait_until(lambda: bool(desk.standing()["halted"]), "the old daemon is told")
     refused = desk.hostler("run", "-d", "--", "true")
     assert (refused.code, "a newer generation" in refused.err) == (2, True)
-    assert other.show(short)["outcome"] == "succeeded"
+    assert other.ended(short)["outcome"] == "succeeded"
     assert stage(other.show(known), "b")["status"] == "waiting"
     is_running(other, newer, "a")
 

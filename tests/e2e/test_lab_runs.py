@@ -105,9 +105,11 @@ command = "true"
 """
     )
     assert run["outcome"] == "succeeded"
-    for host in lab.hosts:
-        ours = f"label=hostler.run={run['run_id']}"
-        assert host.docker("ps", "-aq", "--filter", ours).strip() == ""
+    listing = ("ps", "-aq", "--filter", f"label=hostler.run={run['run_id']}")
+    wait_until(
+        lambda: not any(host.docker(*listing).strip() for host in lab.hosts),
+        "nothing is left",
+    )
 
 
 def test_a_missing_image_is_a_failed_start_that_names_it(desk: Desk) -> None:

@@ -92,6 +92,7 @@ def test_two_members_with_the_same_code_each_fetch_their_own(machine: Machine) -
             assert ran.code == 0, ran
             listed = machine.hostler(uid, "runs", "-q", "--limit", "1", gid=gid)
             runs[uid] = listed.out.strip()
+            assert machine.hostler(uid, "wait", runs[uid], gid=gid).code == 0
         for uid, gid in ((NOBODY, NOGROUP), (DAEMON, DAEMON)):
             got = machine.hostler(uid, "get", runs[uid], "out.txt", "-o", "-", gid=gid)
             assert (got.code, got.out) == (0, str(uid)), got

@@ -217,6 +217,10 @@ def test_a_run_without_files_says_what_can_be_done(
     assert "run r7 has saved no files yet" in ran.err
     assert "`hostler get r7/train` fetches its files" in ran.err
     assert "hostler why r7/train" in hostler("get", "r7/train").err
+    daemon.on("GET", "/v1/runs/r7", run_object(stage_object("train", "starting"), run_id="r7"))
+    for name in ("r7", "r7/train"):
+        said = f"{name} has no files yet. Wait until it has ended: hostler wait r7"
+        assert said in hostler("get", name).err
 
 
 def test_ls_shows_a_folder(lab: Served, hostler: CommandLine, here: Path) -> None:
