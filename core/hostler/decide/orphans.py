@@ -122,8 +122,11 @@ def _belongs(attempt_id: str | None, container_id: str | None, lease: Lease) -> 
 
 
 def _may_be_in_engine(lease: Lease, index: Index) -> bool:
+    """Whether a container may still use the GPU: of a run that has ended, the lease says so."""
     attempt = _attempt(lease, index)
-    return attempt is None or traits_of(attempt.runtime).has_engine
+    if attempt is not None:
+        return traits_of(attempt.runtime).has_engine
+    return not lease.is_of_process
 
 
 def _attempt(lease: Lease, index: Index) -> Attempt | None:

@@ -201,6 +201,11 @@ class Lease:
     """The name of that uid there."""
 
     @property
+    def is_of_process(self) -> bool:
+        """Whether it is bound to a process, not to a container."""
+        return ":" in (self.workload or "")
+
+    @property
     def holder(self) -> str:
         """Its holder, for people: the file's owner, and the owner in its text."""
         if self.user is None or self.user == self.owner:

@@ -149,6 +149,15 @@ def test_where_docker_cannot_be_seen_a_container_may_still_run() -> None:
     assert len(actions(host, FINAL)) == 1
 
 
+@pytest.mark.parametrize(("workload", "released"), [("12000:4926534", 1), ("5b1f", 0), (None, 0)])
+def test_where_docker_is_not_seen_a_process_of_an_ended_run_gives_its_gpu_back(
+    workload: str | None, released: int
+) -> None:
+    lease = replace(lab.lease(FINAL, UUID), workload=workload)
+    host = lab.with_look(LEASED, leases=(lease,), docker_problem="Docker is not running")
+    assert len(actions(host)) == released
+
+
 def test_a_lease_on_a_gpu_that_is_gone_is_kept() -> None:
     assert actions(lab.with_look(LEASED, gpus=()), FINAL) == []
 
