@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.machines.desk import Desk
+from tests.support.machines.desk import Desk, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -57,5 +57,6 @@ def test_a_container_submits_others_and_its_daemon_is_killed(lab: Lab, desk: Des
     assert desk.output(first, "run").splitlines()[0] == "gpus 1"
     assert desk.output(first, "run").splitlines()[1] != "0"
     assert desk.ended(second)["outcome"] == "cancelled"
-    left = lab.host("gpu2").exec(["sh", "-c", "ls /var/tmp/hostler-*/nested 2>/dev/null || true"])
-    assert run_id not in str(left)
+    listing = ["sh", "-c", "ls /var/tmp/hostler-*/nested 2>/dev/null || true"]
+    gpu2 = lab.host("gpu2")
+    wait_until(lambda: run_id not in gpu2.exec(listing).stdout, "its folder is removed")

@@ -219,7 +219,7 @@ def test_a_run_without_files_says_what_can_be_done(
     assert "hostler why r7/train" in hostler("get", "r7/train").err
     daemon.on("GET", "/v1/runs/r7", run_object(stage_object("train", "starting"), run_id="r7"))
     for name in ("r7", "r7/train"):
-        said = f"{name} has no files yet. Wait until it has ended: hostler wait r7"
+        said = f"{name} has no files yet. See how far it is: hostler why {name}, or wait for"
         assert said in hostler("get", name).err
 
 

@@ -231,7 +231,7 @@ def _refuse_nothing(run: RunView, name: str | None, files: Sequence[FileView]) -
         raise NotFoundError(f"run {run_id} has saved no files yet", remedy=f"{remedy}as they are")
     at = f"{run_id}/{name}" if name else run_id
     if any(s.status in ("waiting", "starting", "collecting") for s in stages):
-        remedy = f"wait until it has ended: hostler wait {run_id}"
+        remedy = f"see how far it is: hostler why {at}, or wait for its end: hostler wait {run_id}"
         raise NotFoundError(f"{at} has no files yet", remedy=remedy)
     raise NotFoundError(f"{at} has no files", remedy=f"see how it ended: hostler why {at}")
 
