@@ -68,8 +68,8 @@ class Gate:
 
     @property
     def service(self) -> dict[str, Any]:
-        """As the daemon sees it."""
-        (found,) = self.desk.services()
+        """Its newest release, as the daemon sees it."""
+        *_, found = self.desk.services()
         return found
 
     def release(self) -> dict[str, Any]:

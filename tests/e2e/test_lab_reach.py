@@ -147,7 +147,7 @@ class Client:
 
 
 def _replicas(desk: Desk, name: str = "web") -> list[dict[str, Any]]:
-    (service,) = [each for each in desk.services() if each["pipeline"] == name]
+    *_, service = [each for each in desk.services() if each["pipeline"] == name]
     return list(service["replicas"])
 
 

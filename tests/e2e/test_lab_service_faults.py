@@ -56,7 +56,7 @@ haproxy = "/home/ana/haproxy/usr/sbin/haproxy"
 
 def _replicas(desk: Desk) -> list[dict[str, Any]]:
     """In the order of their hosts."""
-    (service,) = desk.services()
+    *_, service = desk.services()
     return sorted(service["replicas"], key=lambda each: str(each["host"]))
 
 
