@@ -256,7 +256,7 @@ def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, 
         # From the gateway alone: the other one gets the requests, and nothing is replaced.
         with lost(one, gate.address):
             wait_until(lambda: client.who(4) == {"gpu3"}, "it gets no requests", 60)
-            assert _ready_on(desk) == ["gpu2", "gpu3"]
+            wait_until(lambda: _ready_on(desk) == ["gpu2", "gpu3"], "the daemon sees both")
             told = {r["error"] for r in _replicas(desk)} - {None}
             assert all("the gateway does not reach gpu2" in error for error in told)
             # From both: another replica is started. The old one ends when its host is back.
