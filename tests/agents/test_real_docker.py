@@ -15,6 +15,7 @@ import pytest
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look
 from hostler_agent import wire
+from hostler_agent.processes import Proc
 from tests.support.daemons.fake_docker import ours
 from tests.support.machines.dockerd import IMAGE, Dockerd, why_not
 from tests.support.programs.agents import Place, eventually, pushed, serving, transfer
@@ -102,11 +103,19 @@ def test_a_running_process_is_traced_to_its_container(
         ref = _create(client, "a-1", "sleep 300")
         client.start(ref)
         pid = client.inspect_container(ref)["State"]["Pid"]
+        eventually(lambda: _sleeps(pid))
         gpus.set(0, processes=[f"{pid}:100"], used=100)
         process = from_json(Look, agent.look()).gpus[0].processes[0]
         assert process.container_id == ref
         assert process.command is not None
         assert "sleep 300" in process.command
+
+
+def _sleeps(pid: int) -> bool:
+    """Whether a shell has become `sleep` or has begun it: before, its command may be unreadable."""
+    proc = Proc()
+    is_sleep = (proc.command(pid) or "").startswith("sleep ")
+    return is_sleep or any(proc.state(child)[1] == pid for child in proc.pids())
 
 
 def test_place_and_archive(place: Place, dockerd: Dockerd, client: Any) -> None:

@@ -62,7 +62,9 @@ def test_a_run_is_there_once_its_id_was_answered(daemon: Served) -> None:
 
 def test_what_waits_says_why_and_names_the_host(daemon: Served) -> None:
     run = submit(daemon)
-    status, why = call(daemon, "GET", f"/v1/runs/{run['run_id']}/why")
+    address = f"/v1/runs/{run['run_id']}/why"
+    wait_until(lambda: call(daemon, "GET", address)[1]["stages"][0]["reason"], "it is planned")
+    status, why = call(daemon, "GET", address)
     assert status == 200
     first, second = why["stages"]
     assert (first["name"], first["status"]) == ("a", "waiting")

@@ -88,7 +88,7 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
         outcomes = {"succeeded", "failed", "running"}
         wait_for(lambda: outcomes_of(client) >= outcomes, "runs of all these kinds", 90)
         big = wait_for(lambda: client.runs(pipeline="pretrain"), "the big run")[0]
-        assert "8 GPUs" in client.why(big.run_id).stages[0].sentence
+        wait_for(lambda: "8 GPUs" in client.why(big.run_id).stages[0].sentence, "why it waits")
         kinds = {line.event.kind for line in client.events(after=0) if line.event}
         assert kinds >= {"run.submitted", "attempt.failed", "gpu.fault", "host.drained"}
         table = subprocess.run(
