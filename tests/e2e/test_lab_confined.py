@@ -65,7 +65,8 @@ resources = {{ host = "gpu1"{resources} }}
 
 def container(host: Host, run_id: str) -> str:
     """The one container of a run."""
-    return host.docker("ps", "-aq", "--filter", f"label=hostler.run={run_id}").strip()
+    (found,) = host.containers_of(run_id)
+    return found
 
 
 def inspected(host: Host, run_id: str) -> dict[str, Any]:
@@ -197,4 +198,4 @@ def test_a_mount_whose_link_leads_to_docker_is_refused(confined: tuple[Host, Des
     attempt = stage(run, "a")["attempt"]
     assert attempt["cause"] == "start failed"
     assert "/srv/link is never mounted into a container" in attempt["detail"]
-    assert container(host, run["run_id"]) == ""
+    assert host.containers_of(run["run_id"]) == []

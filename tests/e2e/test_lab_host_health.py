@@ -108,9 +108,10 @@ def test_a_full_disk_is_the_hosts_and_a_missing_program_is_not(
         gpu1.unfill_disk()
     desk.ok("undrain", "gpu1")
     _succeeded(desk, waits)
+    until_alerts(desk, 0)
     bad = f'{HEAD}workdir = "/etc/hostname"\n[stages.a]\ncommand = "true"\n'
     assert desk.run(bad)["outcome"] == "failed"
-    until_alerts(desk, 0)
+    assert alerts(desk) == [], desk.ok("events").out
 
 
 def _put_back(host: Host) -> None:

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -82,11 +81,6 @@ def names(host: Host) -> set[str]:
     return set(shown.split())
 
 
-def has_no_container(host: Host, run_id: str) -> bool:
-    """Whether no container of a run is on the host."""
-    return not host.docker("ps", "-aq", "--filter", f"label=hostler.run={run_id}").strip()
-
-
 def image_of(run: dict[str, Any]) -> str:
     """The id of what its stage `image` built."""
     (built,) = [each for each in run["stages"] if each["name"] == "image"]
@@ -130,8 +124,11 @@ def test_an_image_of_one_host_is_brought_to_those_that_need_it(clean_lab: Lab, d
     assert lost.code == 1
     assert "no connected host besides gpu2 has lab/nowhere:1" in lost.out
     source.docker("rmi", IMAGE)
+    wait_until(
+        lambda: not any(target.containers_of(both["run_id"]) for target in targets),
+        "its containers are removed",
+    )
     for target in targets:
-        wait_until(partial(has_no_container, target, both["run_id"]), "its container is removed")
         made = [name for name in names(target) if "/only-here:" in name]
         target.docker("rmi", *made)
     again = desk.run(ONE + TWO)

@@ -105,9 +105,8 @@ command = "true"
 """
     )
     assert run["outcome"] == "succeeded"
-    listing = ("ps", "-aq", "--filter", f"label=hostler.run={run['run_id']}")
     wait_until(
-        lambda: not any(host.docker(*listing).strip() for host in lab.hosts),
+        lambda: not any(host.containers_of(run["run_id"]) for host in lab.hosts),
         "nothing is left",
     )
 

@@ -199,6 +199,10 @@ class Host:
         """Run the docker command on the host; its stdout. Raises LabError with its stderr."""
         return self.exec(["docker", *words], user=user, timeout=timeout).stdout
 
+    def containers_of(self, run_id: str) -> list[str]:
+        """The short ids of all containers of a run that it has, running or not."""
+        return self.docker("ps", "-aq", "--filter", f"label=hostler.run={run_id}").split()
+
     def docker_lacks(self, ref: str) -> bool:
         """Its Docker answers that there is no such container, whatever it lists."""
         try:

@@ -210,7 +210,6 @@ class Deploys:
     async def releases(self, name: str) -> list[Release]:
         """The releases of a service, the newest first, as plans see them: the next deploy builds on
         that, so a user who waits for a release must not see a later state. Raises NotFoundError."""
-        self._state(name)
         stored = await releases_of(self._context).releases(name)
         planned = {release.number: release for release in self._state(name).releases}
         return [planned.get(release.number, release) for release in stored]
